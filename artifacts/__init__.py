@@ -1,0 +1,1 @@
+"""Floor 1: the things stages hand over, and the store that keeps them."""

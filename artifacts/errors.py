@@ -1,0 +1,67 @@
+"""What can go wrong, each with the exit code that the command line ends with.
+
+A message is one line: what was wrong, what was allowed, what to do. It never holds a path, a file name or anything else that
+may name a patient, because it travels to logs and to the Prefect UI. What only the person at the terminal may see goes into
+``private`` and is printed there alone.
+"""
+
+from __future__ import annotations
+
+
+class HounsfieldError(Exception):
+    """An expected failure: one clear line for people, a documented exit code for scripts."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, private: str | None = None):
+        super().__init__(message)
+        self.private = private
+
+
+class UsageError(HounsfieldError):
+    """The request itself is off: an unknown stage, an ambiguous reference, a parameter out of bounds."""
+
+    exit_code = 2
+
+
+class InputError(HounsfieldError):
+    """The input cannot be read as a CT: nothing there, no CT in it, broken or hostile files."""
+
+    exit_code = 3
+
+
+class ScanRefused(HounsfieldError):
+    """The scan was read but is not fit to be screened: no lungs, part of a chest, gaps, not Hounsfield units."""
+
+    exit_code = 4
+
+
+class WeightsError(HounsfieldError):
+    """A checkpoint is missing, damaged, hostile, or made for something else."""
+
+    exit_code = 5
+
+
+class StoreError(HounsfieldError):
+    """The store cannot be used: disk full, read-only, made by a newer version."""
+
+    exit_code = 6
+
+
+class ServerError(HounsfieldError):
+    """The Prefect server cannot be reached or does not answer."""
+
+    exit_code = 7
+
+
+EXIT_CODES = {
+    0: "done",
+    1: "an unexpected failure; a defect worth reporting",
+    2: "the command was called wrongly (unknown option, stage or reference)",
+    3: "the input cannot be read as a CT (nothing there, no eligible series, broken or hostile files)",
+    4: "the scan was read but refused (no lungs, part of a chest, gaps, not Hounsfield units)",
+    5: "the weights cannot be used (missing, damaged, hostile, made for something else)",
+    6: "the store cannot be used (disk full, read-only, made by a newer version)",
+    7: "the Prefect server cannot be reached",
+    130: "cancelled (CTRL-C)",
+}

@@ -1,0 +1,51 @@
+"""LungMask: which voxels are lung, and which lung."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from artifacts.arrays import read_array, read_json, write_array, write_json
+from artifacts.artifact import Preview
+from artifacts.geometry import Geometry
+
+RIGHT, LEFT = 1, 2  # the patient's
+
+
+@dataclass
+class LungMask:
+    """labels: uint8 ``[z, y, x]`` on the volume's grid: 0 outside, 1 right lung, 2 left lung (the patient's sides).
+
+    Nodules on the pleura are inside, the trachea and main bronchi are out.
+    """
+
+    kind: ClassVar[str] = "lungmask"
+
+    labels: NDArray[np.uint8]
+    geometry: Geometry
+
+    def volume_ml(self, label: int | None = None) -> float:
+        count = np.count_nonzero(self.labels if label is None else self.labels == label)
+        return float(count * self.geometry.voxel_mm3 / 1000)
+
+    def write(self, folder: Path) -> None:
+        write_array(folder, "labels", self.labels)
+        write_json(folder / "lungmask.json", {"geometry": self.geometry.to_dict()})
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        meta = read_json(folder / "lungmask.json")
+        return cls(labels=read_array(folder, "labels"), geometry=Geometry.from_dict(meta["geometry"]))
+
+    def summary(self) -> dict[str, Any]:
+        return {"right_ml": round(self.volume_ml(RIGHT)), "left_ml": round(self.volume_ml(LEFT))}
+
+    def preview(self, inputs: Mapping[str, Any]) -> Preview:
+        from artifacts.pictures import lungmask_preview
+
+        return lungmask_preview(self, inputs["volume"])

@@ -1,0 +1,44 @@
+"""Scores: what one classifier says of each candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from artifacts.arrays import read_json, write_json
+from artifacts.artifact import Preview
+
+
+@dataclass
+class Scores:
+    """probability: float32 ``[n]``, NaN where the classifier was not asked; flips: int32 ``[n]``, how many views were averaged."""
+
+    kind: ClassVar[str] = "scores"
+
+    meaning: str  # what a probability of 1 means: "nodule", "malignant"
+    probability: NDArray[np.float32]
+    flips: NDArray[np.int32]
+
+    def write(self, folder: Path) -> None:
+        rows = [None if np.isnan(p) else float(p) for p in self.probability]
+        write_json(folder / "scores.json", {"meaning": self.meaning, "probability": rows, "flips": self.flips.tolist()})
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        meta = read_json(folder / "scores.json")
+        probability = np.array([np.nan if p is None else p for p in meta["probability"]], dtype=np.float32)
+        return cls(meta["meaning"], probability, np.array(meta["flips"], dtype=np.int32))
+
+    def summary(self) -> dict[str, Any]:
+        asked = ~np.isnan(self.probability)
+        return {"asked": int(asked.sum()), f"p_{self.meaning}_above_half": int((self.probability[asked] > 0.5).sum())}
+
+    def preview(self, inputs: Mapping[str, Any]) -> Preview:
+        from artifacts.pictures import scores_preview
+
+        return scores_preview(self, inputs["crops"])

@@ -1,0 +1,1 @@
+"""Floor 3: what runs, in what order, and the command line."""

@@ -1,0 +1,1 @@
+"""Floor 2: how one thing becomes the next, one stage a file."""

@@ -1,0 +1,1 @@
+"""Reading scans: folders, archives and files to Hounsfield units."""
