@@ -1,0 +1,23 @@
+"""Where the real scans are, and small things every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def real_data() -> Path:
+    return Path(os.environ.get("HOUNSFIELD_DATA", ROOT.parent / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real scans; tests that need it carry the marker ``data``."""
+    folder = real_data()
+    if not (folder / "ct").is_dir():
+        pytest.skip(f"the real scans are not here: set HOUNSFIELD_DATA (looked for {folder})")
+    return folder
