@@ -16,7 +16,11 @@ from artifacts.artifact import Preview
 
 @dataclass
 class Scores:
-    """probability: float32 ``[n]``, NaN where the classifier was not asked; flips: int32 ``[n]``, how many views were averaged."""
+    """One value a candidate, in the order of the lumps' candidates.
+
+    probability  float32 ``[n]``, NaN where the classifier was not asked
+    flips        int32 ``[n]``, how many mirrored views were averaged
+    """
 
     kind: ClassVar[str] = "scores"
 

@@ -8,6 +8,7 @@ file imports and its function runs on a host that has neither.
 from __future__ import annotations
 
 import inspect
+import sys
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -77,3 +78,50 @@ def stage(
         return Stage(name, version, function, params, network, gpu)
 
     return declare
+
+
+# -- bound to Prefect, late --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage came to: its artifact, and whether it had to be made."""
+
+    kind: str
+    digest: str
+    reused: bool
+    headline: str  # for the state's message and the progress line
+    markdown: str  # the preview, with the lineage
+
+
+def inside_prefect() -> bool:
+    """Whether this code runs in a flow that Prefect's engine started."""
+    if "prefect" not in sys.modules:
+        return False
+    from prefect.context import FlowRunContext
+
+    return FlowRunContext.get() is not None
+
+
+def as_task(name: str, inputs: dict[str, str], work: Callable[[], Outcome]) -> Outcome:
+    """Run ``work`` as a Prefect task: always runs (the store decides), shows the preview, says ``Reused`` where it was.
+
+    Prefect's own result cache is off. An exception of ``work`` comes out as it went in.
+    """
+    from prefect import task
+    from prefect.cache_policies import NO_CACHE
+    from prefect.states import Completed
+
+    from artifacts.publish import publish
+
+    outcomes: list[Outcome] = []
+
+    @task(name=name, task_run_name=name, cache_policy=NO_CACHE, persist_result=False)
+    def run(inputs: dict[str, str]) -> Any:
+        outcome = work()
+        outcomes.append(outcome)
+        publish(outcome.kind, outcome.digest, outcome.markdown, f"{name}: {outcome.headline}")
+        return Completed(name="Reused" if outcome.reused else "Completed", message=outcome.headline)
+
+    run(inputs, return_state=True).result()
+    return outcomes[0]

@@ -1,0 +1,80 @@
+"""The private index: the only place that knows which path a scan came from. It stays on this machine, readable by its owner.
+
+Everything else (artifacts, logs, the Prefect UI) speaks of ``source-…`` tokens and of series UIDs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+TOKEN = "source-"
+
+
+class PrivateIndex:
+    """Tokens for paths, and what is known of files already read."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    @cached_property
+    def _cache(self) -> Any:
+        from diskcache import Cache
+
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return Cache(str(self.folder), size_limit=2**40, eviction_policy="none")
+
+    def token(self, path: Path) -> str:
+        """A name for ``path`` that says nothing of it."""
+        absolute = str(path.expanduser().absolute())
+        token = TOKEN + hashlib.blake2b(absolute.encode(), key=self._salt, digest_size=6).hexdigest()
+        self._cache[f"path/{token}"] = absolute
+        return token
+
+    def path(self, source: str) -> Path:
+        """The path behind a token; any other text is a path itself."""
+        known = self._cache.get(f"path/{source}") if source.startswith(TOKEN) else None
+        return Path(known or source)
+
+    @cached_property
+    def _salt(self) -> bytes:
+        import secrets
+
+        self._cache.add("salt", secrets.token_hex(16))  # so that nobody can guess a name and check it
+        return str(self._cache["salt"]).encode()
+
+    def scan_digest(self, signature: str) -> str | None:
+        return self._cache.get(f"scan/{signature}")
+
+    def remember_scan(self, signature: str, digest: str, source: Path, series_uid: str) -> None:
+        self._cache[f"scan/{signature}"] = digest
+        self._cache[f"origin/{digest}"] = json.dumps([str(source.absolute()), series_uid])
+
+    def origin(self, scan: str) -> tuple[Path, str] | None:
+        """Where the scan of this digest was last read from: path and series UID."""
+        found = self._cache.get(f"origin/{scan}")
+        if found is None:
+            return None
+        path, uid = json.loads(found)
+        return Path(path), uid
+
+
+def signature(files: tuple[Path, ...], root: Path, reader: str) -> str:
+    """Of names, sizes, times and inodes: equal as long as nobody touched the files. ``reader`` names what reads them.
+
+    Files unpacked from an archive are new each time; there, ``root`` is the archive and stands for its members.
+    """
+    h = hashlib.blake2b(reader.encode(), digest_size=16)
+    if root.is_file():
+        s = root.stat()
+        h.update(repr((str(root), s.st_size, s.st_mtime_ns, s.st_ino)).encode())
+        for f in files:
+            h.update(repr((f.name, f.stat().st_size)).encode())
+        return h.hexdigest()
+    for f in files:
+        s = f.stat()
+        h.update(repr((str(f), s.st_size, s.st_mtime_ns, s.st_ino)).encode())
+    return h.hexdigest()

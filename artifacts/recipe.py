@@ -1,0 +1,54 @@
+"""Recipe: all that decides what an artifact contains, and the key made of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Stage, version, parameters, the digests of inputs and weights, precision. Never time, host, path, device or workers."""
+
+    stage: str
+    version: int
+    params: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[str, str] = field(default_factory=dict)
+    weights: str | None = None
+    precision: str | None = None
+
+    @property
+    def digest(self) -> str:
+        canonical = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
+
+    @classmethod
+    def from_dict(cls, d: dict[str, Any]) -> Self:
+        return cls(**d)
+
+    def changed_since(self, earlier: Recipe) -> str:
+        """Why this recipe gives another artifact than ``earlier`` did: one phrase, the first cause upstream first."""
+        if self.inputs != earlier.inputs:
+            names = sorted(n for n in self.inputs if self.inputs[n] != earlier.inputs.get(n))
+            return f"input: {', '.join(names) or 'fewer inputs'} changed"
+        if self.version != earlier.version:
+            return f"version: {earlier.version} -> {self.version}"
+        if self.weights != earlier.weights:
+            return "weights: another checkpoint"
+        if self.precision != earlier.precision:
+            return f"params: precision {earlier.precision} -> {self.precision}"
+        before, after = _flat(earlier.params), _flat(self.params)
+        changes = [f"{k} {before.get(k)} -> {after.get(k)}" for k in sorted({*before, *after}) if before.get(k) != after.get(k)]
+        return f"params: {', '.join(changes)}"
+
+
+def _flat(params: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in params.items():
+        if isinstance(value, dict):
+            flat.update(_flat(value, f"{prefix}{name}."))
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat

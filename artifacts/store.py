@@ -1,0 +1,262 @@
+"""The store: every artifact in a folder of its own, named by its key, whole or not there.
+
+    <root>/format.json                    version of this layout
+    <root>/artifacts/<kind>/<digest>/     manifest.json, preview.md, the artifact's own files
+    <root>/artifacts/<kind>/.tmp-…        being written; renamed into place whole, or swept
+    <root>/latest/<scan>/<stage>.json     the recipe last used for a scan: how `plan` knows *because*
+    <root>/locks/                         one file lock a key
+
+Files are not forced to the disk one by one: what a run reuses it verifies against its checksums, so that a power cut costs
+a stage, never a wrong result.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import uuid
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from artifacts import manifest as manifests
+from artifacts.artifact import Artifact
+from artifacts.errors import StoreError, UsageError
+from artifacts.manifest import Damaged, Manifest
+from artifacts.recipe import Recipe
+
+FORMAT = 1
+KEPT_IN_MEMORY = 10  # artifacts: one scan's line
+
+
+@dataclass(frozen=True)
+class Ref:
+    """What stages hand to each other: never an array."""
+
+    kind: str
+    digest: str
+    path: Path
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.digest[:12]}"
+
+
+class Store:
+    """Artifacts on disk under ``root``; see the module's text."""
+
+    def __init__(self, root: Path):
+        self.root = Path(root).expanduser().absolute()
+        self._memory: OrderedDict[str, Artifact] = OrderedDict()
+        with explained("open"):
+            for folder in (self.root, self.root / "artifacts", self.root / "latest", self.root / "locks"):
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._check_format()
+
+    def _check_format(self) -> None:
+        path = self.root / "format.json"
+        if not path.exists():
+            write_whole(path, json.dumps({"version": FORMAT}))
+        try:
+            version = int(json.loads(path.read_text())["version"])
+        except (ValueError, KeyError, TypeError):
+            write_whole(path, json.dumps({"version": FORMAT}))
+            version = FORMAT
+        if version > FORMAT:
+            raise StoreError(f"the store was made by a newer Hounsfield (layout {version}, this one knows {FORMAT}): upgrade")
+
+    # -- looking ------------------------------------------------------------------------------------------------------
+
+    def ref(self, kind: str, digest: str) -> Ref:
+        return Ref(kind, digest, self.root / "artifacts" / kind / digest)
+
+    def exists(self, ref: Ref) -> bool:
+        return ref.path.is_dir()
+
+    def manifest(self, ref: Ref) -> Manifest:
+        """Raises Damaged where there is no whole manifest, or it is another artifact's."""
+        found = Manifest.read(ref.path)
+        if (found.kind, found.digest) != (ref.kind, ref.digest):
+            raise Damaged("its manifest is another artifact's")
+        return found
+
+    def refs(self, kind: str | None = None) -> Iterator[Ref]:
+        """Every named artifact, oldest first."""
+        folders = [p for p in (self.root / "artifacts").glob(f"{kind or '*'}/*") if not p.name.startswith(".")]
+        for p in sorted(folders, key=lambda p: p.stat().st_mtime_ns):
+            yield Ref(p.parent.name, p.name, p)
+
+    def resolve(self, text: str) -> Ref:
+        """The artifact that ``kind:prefix``, a bare prefix of its digest, or its folder names."""
+        kind, _, prefix = text.rpartition(":")
+        if "/" in text or Path(text).is_dir():
+            kind, prefix = Path(text).absolute().parent.name, Path(text).name
+        found = [r for r in self.refs(kind or None) if r.digest.startswith(prefix)] if prefix else []
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            raise UsageError(f"no artifact '{text}' in the store: write kind:digest or its beginning, as `screen` prints it")
+        raise UsageError(f"'{text}' could be {', '.join(map(str, found))}: write more of it")
+
+    def state(self, ref: Ref) -> str:
+        """``whole`` by names and sizes, ``missing``, or ``damaged: what``."""
+        if not self.exists(ref):
+            return "missing"
+        try:
+            self.manifest(ref).check_sizes(ref.path)
+        except Damaged as e:
+            return f"damaged: {e}"
+        return "whole"
+
+    def verify(self, ref: Ref) -> str:
+        """Like ``state``, by every byte."""
+        if not self.exists(ref):
+            return "missing"
+        try:
+            self.manifest(ref).check_sums(ref.path)
+        except Damaged as e:
+            self._memory.pop(ref.digest, None)
+            return f"damaged: {e}"
+        return "whole"
+
+    def lineage(self, ref: Ref) -> list[Manifest]:
+        """Manifests of everything that ``ref`` was made of, itself last; each once. What is gone is left out."""
+        seen: dict[str, Manifest] = {}
+
+        def visit(r: Ref) -> None:
+            if r.digest in seen:
+                return
+            try:
+                m = self.manifest(r)
+            except Damaged:
+                return
+            for parent in m.parents.values():
+                visit(self.ref(*parent.split(":")))
+            seen[r.digest] = m
+
+        visit(ref)
+        return list(seen.values())
+
+    # -- opening and writing --------------------------------------------------------------------------------------------
+
+    def open(self, ref: Ref, artifact: type[Artifact]) -> Any:
+        """The artifact in memory; not read again if this process has just written or opened it."""
+        if ref.digest not in self._memory:
+            try:
+                self._remember(ref.digest, artifact.read(ref.path))
+            except Exception as e:
+                raise StoreError(f"{ref} cannot be read ({type(e).__name__}): run the stage that makes it again") from e
+        self._memory.move_to_end(ref.digest)
+        return self._memory[ref.digest]
+
+    def forget(self) -> None:
+        """Give back the memory of a finished scan."""
+        self._memory.clear()
+
+    def _remember(self, digest: str, artifact: Artifact) -> None:
+        self._memory[digest] = artifact
+        while len(self._memory) > KEPT_IN_MEMORY:
+            self._memory.popitem(last=False)
+
+    @contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """Held by one process at a time; given back when the process dies, however it dies."""
+        with explained("lock"):
+            lock = FileLock(self.root / "locks" / f"{name}.lock", mode=0o600)
+        while True:
+            try:
+                lock.acquire(timeout=1)  # short waits, so that CTRL-C and cancellation are heard
+                break
+            except Timeout:
+                continue
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def put(self, ref: Ref, artifact: Artifact, preview: str, **about: Any) -> Manifest:
+        """Write ``artifact`` and its rendered ``preview`` under ``ref``, whole or not at all. The caller holds its lock.
+
+        ``about``: the manifest's remaining fields. What stood there before (damaged, or being refreshed) is replaced.
+        """
+        parent = ref.path.parent
+        temporary = parent / f".tmp-{ref.digest}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        with explained("write"):
+            parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._sweep(ref)
+            try:
+                temporary.mkdir(mode=0o700)
+                artifact.write(temporary)
+                (temporary / "preview.md").write_text(preview, encoding="utf-8")
+                made = Manifest(kind=ref.kind, digest=ref.digest, files=manifests.inventory(temporary), **about)
+                write_whole(temporary / manifests.NAME, made.to_json())
+                if ref.path.exists():
+                    ref.path.rename(parent / f".tmp-{ref.digest}-replaced-{uuid.uuid4().hex[:8]}")
+                temporary.rename(ref.path)
+            finally:
+                self._sweep(ref)
+        self._remember(ref.digest, artifact)
+        return made
+
+    def _sweep(self, ref: Ref) -> None:
+        """Under the key's lock every temporary folder of the key is a dead writer's."""
+        for left in ref.path.parent.glob(f".tmp-{ref.digest}-*"):
+            shutil.rmtree(left, ignore_errors=True)
+
+    def sweep(self) -> int:
+        """Remove what killed writers left behind, skipping whatever is being written now. Returns how many."""
+        removed = 0
+        for left in (self.root / "artifacts").glob("*/.tmp-*"):
+            digest = left.name.split("-")[1]
+            lock = FileLock(self.root / "locks" / f"{digest}.lock", mode=0o600)
+            try:
+                with lock.acquire(timeout=0):
+                    shutil.rmtree(left, ignore_errors=True)
+                    removed += 1
+            except (Timeout, OSError):
+                continue
+        return removed
+
+    # -- because ----------------------------------------------------------------------------------------------------------
+
+    def last_recipe(self, scan: str, slot: str) -> Recipe | None:
+        """The recipe that this scan's stage last used, kept or not."""
+        try:
+            return Recipe.from_dict(json.loads((self.root / "latest" / scan / f"{slot}.json").read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def note_recipe(self, scan: str, slot: str, recipe: Recipe) -> None:
+        folder = self.root / "latest" / scan
+        with explained("write"):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_whole(folder / f"{slot}.json", json.dumps(asdict(recipe)))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """The file appears whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def explained(doing: str) -> Iterator[None]:
+    """A full or read-only disk becomes one clear line."""
+    try:
+        yield
+    except OSError as e:
+        if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "No space left" in str(e):
+            raise StoreError("the disk of the store is full: free some space or choose another place with --store") from e
+        if e.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise StoreError(f"the store cannot be written ({os.strerror(e.errno)}): choose another place with --store") from e
+        raise StoreError(f"could not {doing} in the store: {type(e).__name__} {os.strerror(e.errno) if e.errno else e}") from e

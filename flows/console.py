@@ -1,0 +1,88 @@
+"""What a person at the terminal sees while a flow runs: one line a stage, a bar inside the long ones. On stderr."""
+
+from __future__ import annotations
+
+import logging
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+from artifacts.store import Ref
+from tasks.stage import Outcome
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class TerminalWatcher:
+    """One line a stage: what, how long, what came out, its ref."""
+
+    def __init__(self, console: Console):
+        self.console = console
+        self._status = None
+
+    def started(self, stage: str) -> None:
+        if self.console.is_terminal:
+            self._status = self.console.status(f"{stage} …")
+            self._status.start()
+
+    def progress(self, share: float) -> None:
+        if self._status:
+            self._status.update(f"{self._bar(share)} {share:4.0%}")
+
+    @staticmethod
+    def _bar(share: float, width: int = 30) -> str:
+        full = round(share * width)
+        return "━" * full + "╌" * (width - full)
+
+    def finished(self, stage: str, ref: Ref, outcome: Outcome, seconds: float) -> None:
+        self.close()
+        mark = "[cyan]reused[/]" if outcome.reused else "[green]ran   [/]"
+        self.console.print(f"{stage:<15}{mark} {seconds:6.2f} s  [dim]{ref}[/]  {outcome.headline}", highlight=False, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        self.console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+    def close(self) -> None:
+        if self._status:
+            self._status.stop()
+            self._status = None
+
+
+class LogWatcher:
+    """The same to the log of the Prefect run, where nobody sits at a terminal."""
+
+    def __init__(self) -> None:
+        self._logger = _run_logger()
+
+    def started(self, stage: str) -> None:
+        self._logger.info("%s …", stage)
+
+    def progress(self, share: float) -> None:
+        pass
+
+    def finished(self, stage: str, ref: Ref, outcome: Outcome, seconds: float) -> None:
+        self._logger.info("%s %s in %.2f s: %s %s", stage, "reused" if outcome.reused else "ran", seconds, ref, outcome.headline)
+
+    def say(self, text: str) -> None:
+        self._logger.info(text)
+
+    def close(self) -> None:
+        pass
+
+
+watching: ContextVar[TerminalWatcher | LogWatcher | None] = ContextVar("watching", default=None)
+
+
+def watcher() -> TerminalWatcher | LogWatcher:
+    """Who looks on: the terminal that the command line set, or the run's log."""
+    return watching.get() or LogWatcher()
+
+
+def _run_logger() -> logging.Logger | logging.LoggerAdapter:
+    from prefect.exceptions import MissingContextError
+    from prefect.logging import get_run_logger
+
+    try:
+        return get_run_logger()
+    except MissingContextError:
+        return logging.getLogger("hounsfield")

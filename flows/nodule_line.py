@@ -1,0 +1,101 @@
+"""The line of stages, written once: what runs in what order. A ``Line`` runs it, a ``Plan`` says what would run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from artifacts.checkpoint import Card, Checkpoint, Role
+from artifacts.errors import WeightsError
+from artifacts.store import Ref
+from tasks.classify import classify
+from tasks.crop import crop
+from tasks.grade import grade
+from tasks.group import group
+from tasks.line import Runner, Source
+from tasks.load import load
+from tasks.measure import measure
+from tasks.outline import outline
+from tasks.report import report
+from tasks.segment import segment
+from tasks.stage import Stage
+
+STAGES: dict[str, Stage] = {s.name: s for s in (load, outline, segment, group, crop, classify, grade, measure, report)}
+GRADE_CROP = "crop-for-grade"  # its own slot, only where the grader wants other crops than the classifier
+
+
+def nodule_line(line: Runner, scan: Source, weights: Mapping[Role, Checkpoint], series_choice: str = "") -> Ref:
+    """From a scan to the ref of its report: one line a stage."""
+    classifier_crop, grader_crop = crop_spec(weights["nodule"].card), crop_spec(weights["malignancy"].card)
+    volume = line(load, scan=scan)
+    lung_mask = line(outline, volume=volume)
+    heat_map = line(segment, volume=volume, lung_mask=lung_mask)
+    lumps = line(group, volume=volume, lung_mask=lung_mask, heat_map=heat_map)
+    crops = line(crop, volume=volume, lumps=lumps, spec=classifier_crop)
+    nodule_scores = line(classify, crops=crops)
+    if grader_crop != classifier_crop:
+        crops = line(crop, slot=GRADE_CROP, volume=volume, lumps=lumps, spec=grader_crop)
+    malignancy_scores = line(grade, crops=crops, nodule_scores=nodule_scores)
+    findings = line(
+        measure,
+        volume=volume,
+        lung_mask=lung_mask,
+        heat_map=heat_map,
+        lumps=lumps,
+        nodule_scores=nodule_scores,
+        malignancy_scores=malignancy_scores,
+    )
+    return line(
+        report,
+        volume=volume,
+        lung_mask=lung_mask,
+        heat_map=heat_map,
+        lumps=lumps,
+        findings=findings,
+        series_choice=series_choice,
+    )
+
+
+def crop_spec(card: Card) -> Any:
+    """The crops a classifier's card asks for."""
+    if card.input.crop is None:
+        raise WeightsError(f"the card of {card.role} in weights '{card.name}' does not say which crops it wants (input.crop)")
+    return card.input.crop
+
+
+def downstream(name: str) -> frozenset[str]:
+    """``name`` and every stage that comes after it in the line."""
+    names = list(STAGES)
+    return frozenset(names[names.index(name) :])
+
+
+def producers() -> dict[str, str]:
+    """Argument name -> the stage whose artifact it takes, read off the line itself."""
+    return {argument: source for _, argument, source in edges()}
+
+
+def edges() -> list[tuple[str, str, str]]:
+    """(stage, argument, stage that makes it) for every input in the line, read off by tracing it."""
+    traced: list[tuple[str, str, str]] = []
+
+    class Traced:
+        """Stands for a ref or a source: knows only which stage makes it."""
+
+        def __init__(self, digest: str):
+            self.digest = digest
+
+    def trace(stage: Stage, *, slot: str | None = None, **given: Any) -> Any:
+        traced.extend((stage.name, name, v.digest) for name, v in given.items() if isinstance(v, Traced))
+        return Traced(stage.name)
+
+    nodule_line(trace, Traced("scan"), _any_weights())  # type: ignore[arg-type]
+    return traced
+
+
+def _any_weights() -> Mapping[Role, Checkpoint]:
+    from pathlib import Path
+
+    from artifacts.checkpoint import ROLES, CropSpec, InputSpec
+
+    wants = InputSpec(crop=CropSpec())
+    return {r: Checkpoint(Path(), Card(name="any", role=r, architecture="any", input=wants, licence="none")) for r in ROLES}

@@ -1,0 +1,58 @@
+"""What a run settles before it starts: store, weights, device, precision, and the parameters of each stage."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from artifacts.checkpoint import Checkpoint, Role
+from artifacts.errors import UsageError
+from artifacts.home import private_folder, store_folder
+from artifacts.private_index import PrivateIndex
+from artifacts.store import Store
+from flows.nodule_line import STAGES, downstream
+from tasks.stage import Params
+
+
+def open_store() -> Store:
+    """The store of this machine (``HOUNSFIELD_STORE``), swept of what killed runs left behind."""
+    store = Store(store_folder())
+    store.sweep()
+    return store
+
+
+def open_index() -> PrivateIndex:
+    return PrivateIndex(private_folder())
+
+
+def settle(device: str, precision: str) -> tuple[str, str]:
+    """``auto`` to what this machine is good at: (device, precision)."""
+    from tasks.nets.network import settle_device, settle_precision
+
+    chosen = settle_device(device)
+    return str(chosen), settle_precision(precision, chosen)
+
+
+def refreshed(refresh: Iterable[str], from_stage: str | None) -> frozenset[str]:
+    """The stages to run again although their artifacts are whole."""
+    asked = frozenset(refresh) | (downstream(known(from_stage)) if from_stage else frozenset())
+    return frozenset(known(name) for name in asked)
+
+
+def known(stage: str) -> str:
+    if stage not in STAGES:
+        raise UsageError(f"no stage called '{stage}': the stages are {', '.join(STAGES)}")
+    return stage
+
+
+def settled(weights: Mapping[Role, Checkpoint], params: Mapping[str, Params], precision: str, **more: Any) -> dict[str, Any]:
+    """The arguments that a Line and a Plan share."""
+    return {"checkpoints": weights, "params": params, "precision": precision, **more}
+
+
+def use_store(folder: Path | None) -> None:
+    """``--store``: for this process and those it starts."""
+    if folder:
+        os.environ["HOUNSFIELD_STORE"] = str(folder.expanduser().absolute())

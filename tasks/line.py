@@ -1,0 +1,272 @@
+"""The line: where stages meet the store. The store decides, Prefect shows.
+
+A flow is written once, as calls ``line(stage, name=ref, …) -> ref``. Given a ``Line`` it runs, given a ``Plan`` it only says
+what would run and because of what.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from pydantic import ValidationError
+
+from artifacts.checkpoint import Checkpoint, Role
+from artifacts.errors import UsageError
+from artifacts.manifest import Manifest
+from artifacts.preview_markdown import preview_markdown
+from artifacts.recipe import Recipe
+from artifacts.store import Ref, Store
+from artifacts.version import code_version, software
+from tasks.stage import Outcome, Params, Stage, as_task, inside_prefect, silent
+
+UNKNOWN = "unknown"  # digest of a scan whose files nobody has read yet
+
+
+class Source(Protocol):
+    """What enters the line from outside the store: it knows its digest and how to be opened."""
+
+    digest: str
+
+    def open(self) -> Any: ...
+
+
+class Watcher(Protocol):
+    """Who looks at the line while it runs: a terminal, a log."""
+
+    def started(self, stage: str) -> None: ...
+    def progress(self, share: float) -> None: ...
+    def finished(self, stage: str, ref: Ref, outcome: Outcome, seconds: float) -> None: ...
+
+
+@dataclass
+class _Settled:
+    """What is settled before any key is taken."""
+
+    store: Store
+    scan: str  # digest of the scan the line works on
+    checkpoints: Mapping[Role, Checkpoint] = field(default_factory=dict)
+    params: Mapping[str, Params] = field(default_factory=dict)  # stage name -> parameters; absent: the defaults
+    precision: str = "float32"
+    refresh: frozenset[str] = frozenset()  # stages to run again even where their artifact is whole
+
+    def recipe(self, stage: Stage, given: Mapping[str, Any]) -> Recipe:
+        """The recipe of ``stage`` on ``given``: refs and sources are inputs, everything else overrides a parameter."""
+        inputs = {n: v for n, v in given.items() if hasattr(v, "digest")}
+        overrides = {n: v for n, v in given.items() if n not in inputs}
+        checkpoint = self.checkpoints[stage.network] if stage.network else None
+        return Recipe(
+            stage=stage.name,
+            version=stage.version,
+            params=self.settled_params(stage, overrides).model_dump(mode="json"),
+            inputs={n: v.digest for n, v in inputs.items()},
+            weights=checkpoint.digest if checkpoint else None,
+            precision=self.precision if stage.network else None,
+        )
+
+    def settled_params(self, stage: Stage, overrides: Mapping[str, Any]) -> Params:
+        params = self.params.get(stage.name) or stage.params()
+        return params.model_copy(update=dict(overrides)) if overrides else params
+
+    def because(self, slot: str, ref: Ref, recipe: Recipe, state: str) -> str | None:
+        """Why the stage must run; None where its artifact can be reused."""
+        if slot in self.refresh or recipe.stage in self.refresh:
+            return "asked: refresh"
+        if state == "whole":
+            return None
+        if state.startswith("damaged"):
+            return state
+        last = self.store.last_recipe(self.scan, slot)
+        if last is None:
+            return "missing: never made for this scan"
+        return "missing: it was removed" if last.digest == recipe.digest else recipe.changed_since(last)
+
+
+@dataclass
+class Line(_Settled):
+    """Runs stages: takes the key, reuses or computes, shows."""
+
+    device: str = "cpu"
+    watcher: Watcher | None = None
+
+    def __call__(self, stage: Stage, *, slot: str | None = None, **given: Any) -> Ref:
+        """The artifact of ``stage`` on ``given``, made only where it is not there whole."""
+        slot = slot or stage.name
+        recipe = self.recipe(stage, given)
+        ref = self.store.ref(stage.produces.kind, recipe.digest)
+        labels = {n: str(v) if isinstance(v, Ref) else f"scan:{v.digest[:12]}" for n, v in given.items() if hasattr(v, "digest")}
+
+        def work() -> Outcome:
+            return self._reuse_or_make(stage, slot, ref, recipe, given)
+
+        started = time.perf_counter()
+        if self.watcher:
+            self.watcher.started(slot)
+        outcome = as_task(slot, labels, work) if inside_prefect() else work()
+        if self.watcher:
+            self.watcher.finished(slot, ref, outcome, time.perf_counter() - started)
+        return ref
+
+    def _reuse_or_make(self, stage: Stage, slot: str, ref: Ref, recipe: Recipe, given: Mapping[str, Any]) -> Outcome:
+        with self.store.lock(ref.digest):
+            because = self.because(slot, ref, recipe, self.store.verify(ref))
+            if because is None:
+                manifest = self.store.manifest(ref)
+            else:
+                manifest = self._make(stage, ref, recipe, given)
+        self.store.note_recipe(self.scan, slot, recipe)
+        return Outcome(ref.kind, ref.digest, because is None, self._headline(manifest, because), self._markdown(ref, manifest))
+
+    def _make(self, stage: Stage, ref: Ref, recipe: Recipe, given: Mapping[str, Any]) -> Manifest:
+        started = time.perf_counter()
+        inputs = {n: self._opened(stage, n, v) for n, v in given.items() if hasattr(v, "digest")}
+        overrides = {n: v for n, v in given.items() if n not in inputs}
+        parents = {n: f"{v.kind}:{v.digest}" for n, v in given.items() if isinstance(v, Ref)}
+        extra: dict[str, Any] = {"params": self.settled_params(stage, overrides)}
+        checkpoint = self.checkpoints[stage.network] if stage.network else None
+        if checkpoint:
+            from tasks.nets.network import load_network
+
+            extra["network"] = load_network(checkpoint, self.device, self.precision)
+        if stage.wants("progress"):
+            extra["progress"] = self.watcher.progress if self.watcher else silent
+        if stage.wants("lineage"):
+            extra["lineage"] = self._lineage(parents)
+        with self._one_gpu_job(stage):
+            artifact = stage(**inputs, **extra)
+        return self.store.put(
+            ref,
+            artifact,
+            preview_markdown(artifact.preview(inputs)),
+            recipe=recipe,
+            scan=self.scan,
+            parents=parents,
+            summary=artifact.summary(),
+            weights=about_weights(checkpoint),
+            seconds=round(time.perf_counter() - started, 3),
+            made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            made_by=code_version(),
+            software=software(),
+        )
+
+    def _opened(self, stage: Stage, name: str, given: Any) -> Any:
+        if not isinstance(given, Ref):
+            return given.open()
+        return self.store.open(given, stage.inputs[name])
+
+    def _one_gpu_job(self, stage: Stage) -> AbstractContextManager[None]:
+        """Given back when the process ends, however it ends."""
+        return self.store.lock(f"gpu-{self.device.replace(':', '-')}") if stage.gpu and self.device != "cpu" else nullcontext()
+
+    def _lineage(self, parents: Mapping[str, str]) -> list[dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = {}
+        for parent in parents.values():
+            for m in self.store.lineage(self.store.ref(*parent.split(":"))):
+                found[m.digest] = lineage_step(m)
+        return list(found.values())
+
+    def _headline(self, manifest: Manifest, because: str | None) -> str:
+        return summary_line(manifest.summary) + (f" ({because})" if because else "")
+
+    def _markdown(self, ref: Ref, manifest: Manifest) -> str:
+        preview = (ref.path / "preview.md").read_text(encoding="utf-8")
+        rows = [f"| {name} | `{parent[: parent.index(':') + 13]}` |" for name, parent in manifest.parents.items()]
+        r = manifest.recipe
+        params = ", ".join(f"{k} = {v}" for k, v in r.params.items()) or "none"
+        made = f"`{ref}` by **{r.stage}** version {r.version} in {manifest.seconds:.2f} s, code {manifest.made_by}"
+        weights = f"\n\nWeights: {manifest.weights['name']} ({manifest.weights['role']})" if manifest.weights else ""
+        table = "\n".join(["| made of | |", "|---|---|", *rows]) if rows else ""
+        return f"{preview}\n\n### Lineage\n\n{made}{weights}\n\nParameters: {params}\n\n{table}\n"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a plan says of one stage."""
+
+    stage: str
+    ref: Ref
+    action: str  # reuse, run
+    because: str
+
+
+@dataclass
+class Plan(_Settled):
+    """Says what would run; looks at names and sizes only, computes nothing."""
+
+    steps: list[Step] = field(default_factory=list)
+
+    def __call__(self, stage: Stage, *, slot: str | None = None, **given: Any) -> Ref:
+        slot = slot or stage.name
+        if any(v.digest == UNKNOWN for v in given.values() if hasattr(v, "digest")):
+            ref = self.store.ref(stage.produces.kind, UNKNOWN)
+            self.steps.append(Step(slot, ref, "run", "input: files not read before; reading them decides"))
+            return ref
+        recipe = self.recipe(stage, given)
+        ref = self.store.ref(stage.produces.kind, recipe.digest)
+        because = self.because(slot, ref, recipe, self.store.state(ref))
+        self.steps.append(Step(slot, ref, "run" if because else "reuse", because or "same recipe, whole"))
+        return ref
+
+
+def summary_line(summary: Mapping[str, Any]) -> str:
+    """``shape 99x512x512, qc_warnings 1``"""
+
+    def text(value: Any) -> str:
+        return "x".join(f"{v:g}" for v in value) if isinstance(value, list | tuple) else str(value)
+
+    return ", ".join(f"{name.replace('_', ' ')} {text(value)}" for name, value in summary.items())
+
+
+def about_weights(checkpoint: Checkpoint | None) -> dict[str, Any] | None:
+    if checkpoint is None:
+        return None
+    card = checkpoint.card
+    about = {"name": card.name, "role": card.role, "digest": checkpoint.digest, "architecture": card.architecture}
+    return {**about, "licence": card.licence, "source": card.source, "training": card.training}
+
+
+def lineage_step(m: Manifest) -> dict[str, Any]:
+    """What a report tells of one ancestor."""
+    return {
+        "stage": m.recipe.stage,
+        "kind": m.kind,
+        "digest": m.digest,
+        "version": m.recipe.version,
+        "params": m.recipe.params,
+        "parents": m.parents,
+        "weights": m.weights,
+        "precision": m.recipe.precision,
+        "seconds": m.seconds,
+        "software": m.software,
+        "made_by": m.made_by,
+    }
+
+
+def parse_params(stages: Mapping[str, Stage], settings: list[str]) -> dict[str, Params]:
+    """``["group.threshold=0.4", …]`` to validated parameters by stage; UsageError says what was allowed."""
+    chosen: dict[str, dict[str, Any]] = {}
+    for text in settings:
+        name, equals, value = text.partition("=")
+        stage_name, dot, field_name = name.partition(".")
+        if not (equals and dot) or stage_name not in stages:
+            raise UsageError(f"'{text}' is not STAGE.PARAMETER=VALUE with one of the stages {', '.join(stages)}")
+        known = stages[stage_name].params.model_fields
+        if field_name not in known:
+            raise UsageError(f"{stage_name} has no parameter '{field_name}': it has {', '.join(known) or 'none'}")
+        chosen.setdefault(stage_name, {})[field_name] = value
+    return {name: _validated(stages[name], values) for name, values in chosen.items()}
+
+
+def _validated(stage: Stage, values: dict[str, Any]) -> Params:
+    try:
+        return stage.params.model_validate(values)
+    except ValidationError as e:
+        first = e.errors()[0]
+        raise UsageError(f"{stage.name}.{'.'.join(map(str, first['loc']))}: {first['msg']} (given {first['input']!r})") from e
+
+
+Runner = Callable[..., Ref]  # a Line or a Plan
