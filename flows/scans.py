@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from artifacts.errors import InputError
-from artifacts.private_index import PrivateIndex, signature
-from tasks.line import UNKNOWN
 from tasks.reading.find import FoundSeries, choose_series, find_series
 from tasks.reading.read import READER, read_scan
 from tasks.reading.source import open_source
+
+from artifacts.errors import InputError
+from artifacts.private_index import PrivateIndex, signature
+from tasks.line import UNKNOWN
 
 if TYPE_CHECKING:
     from tasks.reading.read import RawScan
@@ -51,9 +52,7 @@ def scans_in(
         yield (_recognised(found, reason, path, opened, index, verify, read) for found, reason in chosen)
 
 
-def _recognised(
-    found: FoundSeries, reason: str, path: Path, opened: Path, index: PrivateIndex, verify: bool, read: bool
-) -> Scan:
+def _recognised(found: FoundSeries, reason: str, path: Path, opened: Path, index: PrivateIndex, verify: bool, read: bool) -> Scan:
     mark = signature(found.files, opened if opened == path and path.is_dir() else path, READER)
     known = None if verify else index.scan_digest(mark)
     if known or not read:

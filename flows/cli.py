@@ -1,0 +1,254 @@
+"""The command line: `hounsfield screen PATH` and what goes with it. Heavy things are imported by the command that needs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from artifacts.errors import EXIT_CODES, HounsfieldError, UsageError
+
+NOTICE = "Research software, not a medical device; not for clinical use."
+CODES = "Exit codes:\n\n" + "\n\n".join(f"{code}  {what}" for code, what in EXIT_CODES.items())
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    help=f"A chest CT in, a report of lung nodules out. {NOTICE}",
+    epilog=CODES,
+    pretty_exceptions_enable=False,
+)
+weights_app = typer.Typer(no_args_is_help=True, help="The networks' weights: what there is, and how to bring your own.")
+app.add_typer(weights_app, name="weights")
+
+Scan = Annotated[Path, typer.Argument(help="Folder of DICOM (nested, mixed series), zip, .mhd, .mha, .nii, .nii.gz or .nrrd")]
+Weights = Annotated[str, typer.Option(help="Name of a weights set (`hounsfield weights list`)")]
+SeriesOption = Annotated[str, typer.Option(help="best (thinnest, then the kernel the weights ask for), all, or a series UID")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")]
+Precision = Annotated[str, typer.Option(help="auto (bfloat16 where the hardware is good at it), float32 or bfloat16")]
+Set = Annotated[list[str], typer.Option("--set", help="STAGE.PARAMETER=VALUE, any number of times: group.threshold=0.4")]
+Partial = Annotated[bool, typer.Option("--partial", help="Admit a part of a chest; the report says so")]
+Refresh = Annotated[list[str], typer.Option(help="Run this stage again although its artifact is whole; any number of times")]
+FromStage = Annotated[str | None, typer.Option("--from", help="Run this stage and all after it again")]
+StoreOption = Annotated[Path | None, typer.Option("--store", help="Where artifacts are kept (default: $HOUNSFIELD_STORE)")]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout")]
+Direct = Annotated[bool, typer.Option("--direct", help="Without Prefect's engine: no server starts; store and keys are the same")]
+
+
+@app.command()
+def screen(
+    path: Scan,
+    series: SeriesOption = "best",
+    weights: Weights = "phantom",
+    device: Device = "auto",
+    precision: Precision = "auto",
+    out: Annotated[Path | None, typer.Option(help="Folder for the report (default: ./hounsfield-<scan>)")] = None,
+    as_json: Json = False,
+    direct: Direct = False,
+    partial: Partial = False,
+    from_stage: FromStage = None,
+    refresh: Refresh = [],  # noqa: B006
+    verify: Annotated[bool, typer.Option("--verify", help="Read every file, also those whose size and time are known")] = False,
+    settings: Set = [],  # noqa: B006
+    store: StoreOption = None,
+) -> None:
+    """Screen a chest CT: find its nodules, measure them, say how suspicious each looks.
+
+    Every stage keeps what it made: run the same command again and nothing is computed twice.
+    """
+    from flows.run import run_screen, show_reports
+
+    options = {"series": series, "weights": weights, "device": device, "precision": precision, "verify": verify}
+    options |= {"refresh": list(refresh), "from_stage": from_stage}
+    refs = run_screen(path, stage_params(settings, partial, store), direct=direct, **options)
+    show_reports(refs, out, as_json)
+
+
+@app.command()
+def plan(
+    path: Scan,
+    series: SeriesOption = "best",
+    weights: Weights = "phantom",
+    device: Device = "auto",
+    precision: Precision = "auto",
+    partial: Partial = False,
+    from_stage: FromStage = None,
+    refresh: Refresh = [],  # noqa: B006
+    as_json: Json = False,
+    settings: Set = [],  # noqa: B006
+    store: StoreOption = None,
+) -> None:
+    """Say for each stage whether it would be reused or run, and because of what. Reads no pixels, computes nothing."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from flows.run import plan_screen
+
+    params = stage_params(settings, partial, store)
+    plans = plan_screen(path, params, series, weights, device, precision, refresh, from_stage)
+    if as_json:
+        print(json.dumps(plans, indent=1))
+        return
+    for uid, steps in plans.items():
+        table = Table("stage", "", "because", "artifact", title=f"series {uid}", title_justify="left")
+        for step in steps:
+            table.add_row(step["stage"], step["action"], step["because"], step["ref"])
+        Console().print(table)
+
+
+@app.command("stage")
+def run_one_stage(
+    name: Annotated[str, typer.Argument(help="load, outline, segment, group, crop, classify, grade, measure or report")],
+    ref: Annotated[str, typer.Argument(help="Any artifact of the scan, as kind:digest (a prefix will do)")],
+    weights: Annotated[str | None, typer.Option(help="Weights set (default: that of the artifact's lineage)")] = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    again: Annotated[bool, typer.Option("--refresh", help="Run again although the artifact is whole")] = False,
+    inputs: Annotated[list[str], typer.Option("--input", help="ARGUMENT=REF where the lineage is ambiguous")] = [],  # noqa: B006
+    direct: Direct = False,
+    settings: Annotated[list[str], typer.Option("--set", help="PARAMETER=VALUE, any number of times: threshold=0.4")] = [],  # noqa: B006
+    store: StoreOption = None,
+) -> None:
+    """Run one stage alone, from any artifact; its other inputs follow from the artifact's lineage."""
+    from flows.run import run_single
+
+    qualified = [s if s.startswith(f"{name}.") else f"{name}.{s}" for s in settings]
+    params = stage_params(qualified, False, store)
+    chosen = dict(pair(text) for text in inputs)
+    print(run_single(name, ref, params, chosen, direct, weights=weights, device=device, precision=precision, refresh=again))
+
+
+@app.command()
+def show(
+    ref: Annotated[str, typer.Argument(help="An artifact, as kind:digest (a prefix will do), or its folder")],
+    as_json: Json = False,
+    store: StoreOption = None,
+) -> None:
+    """Print an artifact's manifest, its lineage and its preview."""
+    from flows.settle import use_store
+    from flows.show import show_artifact
+
+    use_store(store)
+    show_artifact(ref, as_json)
+
+
+@app.command()
+def phantom(
+    folder: Annotated[Path, typer.Argument(help="Where the DICOM series goes (made if missing)")],
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, another chest")] = 0,
+    small: Annotated[bool, typer.Option("--small", help="A coarse one in a second, for trying things")] = False,
+) -> None:
+    """Make a phantom chest CT as a real DICOM series, with truth.csv beside it."""
+    from flows.demo import make_series
+
+    series = make_series(folder, seed, small)
+    print(f"{series}\n{series.parent / 'truth.csv'}")
+
+
+@app.command()
+def demo(
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, another phantom")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for the phantom and its report")] = Path("runs/demo"),
+    direct: Direct = False,
+    store: StoreOption = None,
+) -> None:
+    """Make a phantom, screen it with the weights that ship, and compare with its truth."""
+    from flows.demo import run_demo
+    from flows.settle import use_store
+
+    use_store(store)
+    run_demo(seed, out, direct)
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 4200,
+    nightly: Annotated[Path | None, typer.Option(help="The folder that the nightly schedule screens")] = None,
+) -> None:
+    """Start the Prefect server, a worker, and the deployments of prefect.yaml. CTRL-C ends all of it."""
+    from flows.ui import serve
+
+    serve(port, nightly)
+
+
+@weights_app.command("list")
+def weights_list(as_json: Json = False) -> None:
+    """The weights sets at hand, with what each network was trained on and under which licence."""
+    from flows.weights import list_sets
+
+    list_sets(as_json)
+
+
+@weights_app.command("import")
+def weights_import(
+    name: Annotated[str, typer.Option(help="What to call the set: lowercase letters, digits, dashes")],
+    segmenter: Annotated[Path, typer.Option(help="The published segmentation checkpoint (torch.save)")],
+    nodule: Annotated[Path, typer.Option(help="The published nodule classifier")],
+    malignancy: Annotated[Path, typer.Option(help="The published malignancy classifier")],
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a set of the same name")] = False,
+) -> None:
+    """Turn the book's published checkpoints into safetensors with cards. Loads weights only, never code."""
+    from flows.weights import import_set
+
+    import_set(name, segmenter, nodule, malignancy, replace)
+
+
+def stage_params(settings: list[str], partial: bool, store: Path | None) -> dict[str, Any]:
+    """Validated parameters by stage, of ``--set`` and ``--partial``; sets the store on the way."""
+    from flows.nodule_line import STAGES
+    from flows.settle import use_store
+    from tasks.line import parse_params
+
+    use_store(store)
+    return parse_params(STAGES, [*settings, *(["load.partial=true"] if partial else [])])
+
+
+def pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"'{text}' is not ARGUMENT=REF")
+    return name, value
+
+
+def quiet_prefect() -> None:
+    """At a terminal our own lines are enough; Prefect's go to its UI. Set before Prefect is imported."""
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "CRITICAL")
+
+
+def main() -> None:
+    """Entry point: runs the command, turns failures into one line and a documented exit code."""
+    quiet_prefect()
+    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    try:
+        code = app(standalone_mode=False)
+    except HounsfieldError as e:
+        complain(f"{e}" + (f" [{e.private}]" if e.private else ""))
+        code = e.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        complain("cancelled; whole artifacts are kept, the same command continues")
+        code = 130
+    except Exception as e:
+        if hasattr(e, "format_message"):  # click's own: a usage error
+            complain(f"{e.format_message()} (see `hounsfield --help`)")
+            code = 2
+        elif os.environ.get("HOUNSFIELD_DEBUG"):
+            raise
+        else:
+            complain(f"unexpected {type(e).__name__}: {e} (HOUNSFIELD_DEBUG=1 shows where)")
+            code = 1
+    sys.exit(code or 0)
+
+
+def complain(line: str) -> None:
+    print(f"hounsfield: {line}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""Nightly: every scan of a folder that fills up, screened; what is already there is reused."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from prefect import flow
+from prefect.artifacts import create_table_artifact
+from pydantic import Field
+
+from artifacts.errors import HounsfieldError, InputError
+from flows.console import watcher
+from flows.screen import Device, PrecisionField, Series, Weights, screen
+from flows.settle import open_index
+
+
+@flow(name="nightly", persist_result=False)
+def nightly(
+    folder: Annotated[
+        str, Field(title="Folder", min_length=1, description="Each entry of it is one scan: a folder of DICOM, a zip or a file")
+    ],
+    series: Series = "best",
+    weights: Weights = "phantom",
+    device: Device = "auto",
+    precision: PrecisionField = "auto",
+) -> list[dict[str, str]]:
+    """Screen every entry of a folder. One bad scan never stops the rest; one table says what became of each."""
+    index = open_index()
+    inbox = index.path(folder)
+    if not inbox.is_dir():
+        raise InputError("the nightly folder is not there: set the deployment's parameter 'folder' to one that is")
+    rows = []
+    for entry in sorted(p for p in inbox.iterdir() if not p.name.startswith(".")):
+        token = index.token(entry)
+        try:
+            reports = screen.fn(source=token, series=series, weights=weights, device=device, precision=precision)
+            rows.append({"scan": token, "state": "done", "reports": ", ".join(map(str, reports))})
+        except HounsfieldError as e:
+            watcher().say(f"{token}: {e}")
+            rows.append({"scan": token, "state": f"not screened: {e}", "reports": ""})
+    create_table_artifact(rows or [{"scan": "none", "state": "the folder is empty", "reports": ""}], key="nightly")
+    return rows

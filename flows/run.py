@@ -1,0 +1,104 @@
+"""What the command line does with the flows: run them with or without Prefect's engine, and show what came out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from artifacts.report import Report
+from rich.console import Console
+from rich.table import Table
+
+from artifacts.errors import InputError
+from artifacts.home import find_weights
+from artifacts.store import Ref
+from flows.console import TerminalWatcher, watching
+from flows.nodule_line import STAGES, nodule_line
+from flows.scans import scans_in
+from flows.settle import known, open_index, open_store, refreshed, settle
+from tasks.line import Plan
+from tasks.stage import Params
+
+
+def run_screen(path: Path, params: Mapping[str, Params], *, direct: bool, **options: Any) -> list[Ref]:
+    """Screen ``path`` with progress at the terminal. Prefect is told a token, never the path."""
+    if not path.exists():
+        raise InputError("there is nothing at the given path: give a folder of DICOM, a zip or a volume file", private=str(path))
+    from flows.screen import screen
+
+    watching.set(TerminalWatcher(Console(stderr=True)))
+    run = screen.fn if direct else screen
+    return run(source=open_index().token(path), **options, **params)
+
+
+def plan_screen(
+    path: Path,
+    params: Mapping[str, Params],
+    series: str,
+    weights: str,
+    device: str,
+    precision: str,
+    refresh: list[str],
+    from_stage: str | None,
+) -> dict[str, list[dict[str, str]]]:
+    """Series UID -> its steps: stage, action, because, ref."""
+    store, index, checkpoints = open_store(), open_index(), find_weights(weights)
+    precision = settle(device, precision)[1]
+    again = refreshed(refresh, from_stage)
+    partial = bool(getattr(params.get("load"), "partial", False))
+    kernel = checkpoints["nodule"].card.input.kernel
+    plans = {}
+    with scans_in(path, index, series=series, kernel=kernel, partial=partial, read=False) as scans:
+        for scan in scans:
+            plan = Plan(store, scan.digest, checkpoints, params, precision, again)
+            nodule_line(plan, scan, checkpoints, scan.choice)
+            plans[scan.found.uid] = [
+                {"stage": s.stage, "action": s.action, "because": s.because, "ref": str(s.ref)} for s in plan.steps
+            ]
+    return plans
+
+
+def run_single(name: str, ref: str, params: Mapping[str, Params], chosen: dict[str, str], direct: bool, **options: Any) -> Ref:
+    """One stage alone."""
+    from flows import stages
+
+    stage = STAGES[known(name)]
+    watching.set(TerminalWatcher(Console(stderr=True)))
+    given = params.get(name) or stage.params()
+    if direct:
+        return stages.run_stage(stage, ref, given, chosen=chosen, **options)
+    return getattr(stages, name)(ref=ref, params=given, inputs=chosen, **options)
+
+
+def show_reports(refs: list[Ref], out: Path | None, as_json: bool) -> list[dict[str, Any]]:
+    """Export each report to ``out`` and print its findings; JSON on stdout where asked."""
+    store, shown = open_store(), []
+    for ref in refs:
+        scan = store.manifest(ref).scan[:12]
+        folder = (out if len(refs) == 1 else out / scan) if out else Path(f"hounsfield-{scan}")
+        report: Report = store.open(ref, Report)
+        report.export(folder)
+        shown.append({"ref": str(ref), "out": str(folder), "report": report.document})
+        if not as_json:
+            print_findings(report.document, folder)
+    if as_json:
+        json.dump(shown, sys.stdout, indent=1)
+        print()
+    return shown
+
+
+def print_findings(document: Mapping[str, Any], folder: Path) -> None:
+    console = Console(soft_wrap=True)
+    table = Table("#", "center LPS mm", "diameter mm", "volume mm3", "p nodule", "p malignant", "side", "slice")
+    for rank, f in enumerate(document["findings"], 1):
+        malignant = "" if f["p_malignant"] is None else f"{f['p_malignant']:.2f}"
+        center = ", ".join(f"{v:.1f}" for v in f["center_lps_mm"])
+        number = "" if f["slice_number"] is None else str(f["slice_number"])
+        row = [center, f"{f['diameter_mm']:.1f}", f"{f['volume_mm3']:.0f}", f"{f['p_nodule']:.3f}", malignant, f["side"], number]
+        table.add_row(str(rank), *row)
+    console.print(table if document["findings"] else "No nodule found.")
+    console.print(f"report: {folder / 'report.html'}", highlight=False)
+    console.print(document["notice"], style="dim")

@@ -1,0 +1,131 @@
+"""Each stage by itself, from any artifact: one flow a stage, so that each has a form of its own in the UI."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Annotated, Any
+
+from prefect import Flow, flow
+from pydantic import Field
+
+from artifacts.errors import InputError
+from artifacts.home import find_weights
+from artifacts.store import Ref, Store
+from flows.console import watcher
+from flows.lineage import inputs_for
+from flows.nodule_line import STAGES, crop_spec
+from flows.scans import Scan, scans_in
+from flows.screen import Device, PrecisionField, Weights
+from flows.settle import open_index, open_store, settle
+from tasks.line import Line
+from tasks.stage import Params, Stage
+
+RefField = Annotated[
+    str,
+    Field(
+        title="From", min_length=4, description="Any artifact of the scan, as kind:digest; other inputs follow from its lineage"
+    ),
+]
+Chosen = Annotated[
+    dict[str, str],
+    Field(title="Inputs", description="Only where the lineage is ambiguous: argument name -> kind:digest"),
+]
+
+
+def run_stage(
+    stage: Stage,
+    ref: str,
+    params: Params,
+    *,
+    weights: str | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    refresh: bool = False,
+    chosen: dict[str, str] | None = None,
+) -> Ref:
+    """Run ``stage`` alone. Weights not named are those of the artifact's lineage, else the shipped ones."""
+    store = open_store()
+    anchor = store.resolve(ref)
+    lineage = store.lineage(anchor)
+    scan = lineage[-1].scan if lineage else ""
+    checkpoints = find_weights(weights or next((m.weights["name"] for m in lineage if m.weights), "phantom"))
+    device, precision = settle(device, precision)
+    filled: dict[str, Any] = {}
+    if stage.name in ("crop", "classify", "grade"):
+        filled["spec"] = crop_spec(checkpoints["malignancy" if stage.name == "grade" else "nodule"].card)
+    wants = {"spec": filled["spec"].model_dump(mode="json")} if filled else {}
+    with ExitStack() as stack:
+        if stage.name == "load":
+            inputs: dict[str, Any] = {"scan": stack.enter_context(_origin(scan))}
+        else:
+            inputs = dict(inputs_for(store, stage, anchor, chosen or {}, wants))
+        if stage.name == "crop":
+            inputs |= filled
+        if stage.name == "report":
+            inputs["series_choice"] = _last_choice(store, scan)
+        again = frozenset({stage.name}) if refresh else frozenset[str]()
+        line = Line(store, scan, checkpoints, {stage.name: params}, precision, again, device=device, watcher=watcher())
+        try:
+            return line(stage, **inputs)
+        finally:
+            watcher().close()
+
+
+def _last_choice(store: Store, scan: str) -> str:
+    last = store.last_recipe(scan, "report")
+    return last.params.get("series_choice", "") if last else ""
+
+
+class _origin:
+    """The scan behind a digest, read again from where it was last seen."""
+
+    def __init__(self, scan: str):
+        self.scan, self.stack = scan, ExitStack()
+
+    def __enter__(self) -> Scan:
+        index = open_index()
+        known = index.origin(self.scan)
+        if known is None:
+            raise InputError("nobody knows where this scan came from: screen its folder instead")
+        path, uid = known
+        scans = self.stack.enter_context(scans_in(path, index, series=uid, kernel="any", partial=True))
+        found = next(iter(scans))
+        if found.digest != self.scan:
+            raise InputError("the scan's files have changed since: screen its folder instead")
+        return found
+
+    def __exit__(self, *exc: Any) -> None:
+        self.stack.close()
+
+
+def stage_flow(stage: Stage) -> Flow:
+    """A flow that runs ``stage`` alone, with the stage's own parameters as its form."""
+    parameters = stage.params
+
+    def run(
+        ref: RefField,
+        params: parameters = parameters(),  # type: ignore[valid-type]
+        weights: Weights | None = None,
+        device: Device = "auto",
+        precision: PrecisionField = "auto",
+        refresh: Annotated[bool, Field(title="Refresh", description="Run again although the artifact is whole")] = False,
+        inputs: Chosen = {},  # noqa: B006
+    ) -> Ref:
+        return run_stage(stage, ref, params, weights=weights, device=device, precision=precision, refresh=refresh, chosen=inputs)
+
+    run.__annotations__["params"] = parameters
+    run.__name__ = stage.name
+    first = (stage.function.__doc__ or "").strip().partition("\n")[0]
+    run.__doc__ = f"Run the stage {stage.name} alone, from any artifact of the scan. {first}"
+    return flow(name=f"stage-{stage.name}", persist_result=False)(run)
+
+
+load = stage_flow(STAGES["load"])
+outline = stage_flow(STAGES["outline"])
+segment = stage_flow(STAGES["segment"])
+group = stage_flow(STAGES["group"])
+crop = stage_flow(STAGES["crop"])
+classify = stage_flow(STAGES["classify"])
+grade = stage_flow(STAGES["grade"])
+measure = stage_flow(STAGES["measure"])
+report = stage_flow(STAGES["report"])

@@ -1,0 +1,38 @@
+"""Weights sets: list them, import the book's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from artifacts.checkpoint import ROLES, read_checkpoint
+from artifacts.home import weights_folder, weights_sets
+
+
+def list_sets(as_json: bool) -> None:
+    """Print every set's checkpoints: what they are, were trained on, and may be used for."""
+    rows = []
+    for name, folder in weights_sets().items():
+        for role in ROLES:
+            c = read_checkpoint(folder, role)
+            data = str(c.card.training.get("data", "not stated"))
+            rows.append([name, role, c.card.architecture, data, c.card.licence, c.digest[:12]])
+    if as_json:
+        names = ("name", "role", "architecture", "trained_on", "licence", "digest")
+        print(json.dumps([dict(zip(names, row, strict=True)) for row in rows], indent=1))
+        return
+    table = Table("name", "role", "architecture", "trained on", "licence", "digest")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def import_set(name: str, segmenter: Path, nodule: Path, malignancy: Path, replace: bool) -> None:
+    """Import the three published checkpoints as the set ``name``."""
+    from tasks.import_weights import import_book
+
+    import_book(name, segmenter, nodule, malignancy, weights_folder(), replace=replace)
+    print(f"imported '{name}': use it with `hounsfield screen PATH --weights {name}`")
