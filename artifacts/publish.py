@@ -12,4 +12,5 @@ def publish(kind: str, digest: str, markdown: str, description: str) -> None:
     try:
         create_markdown_artifact(markdown, key=f"{kind}-{digest[:12]}", description=description)
     except Exception as e:
-        logging.getLogger("hounsfield").warning("the preview of %s:%s could not be shown (%s)", kind, digest[:12], type(e).__name__)
+        log = logging.getLogger("hounsfield")
+        log.warning("the preview of %s:%s could not be shown (%s)", kind, digest[:12], type(e).__name__)

@@ -53,9 +53,9 @@ def screen(
     direct: Direct = False,
     partial: Partial = False,
     from_stage: FromStage = None,
-    refresh: Refresh = [],  # noqa: B006
+    refresh: Refresh = [],
     verify: Annotated[bool, typer.Option("--verify", help="Read every file, also those whose size and time are known")] = False,
-    settings: Set = [],  # noqa: B006
+    settings: Set = [],
     store: StoreOption = None,
 ) -> None:
     """Screen a chest CT: find its nodules, measure them, say how suspicious each looks.
@@ -79,9 +79,9 @@ def plan(
     precision: Precision = "auto",
     partial: Partial = False,
     from_stage: FromStage = None,
-    refresh: Refresh = [],  # noqa: B006
+    refresh: Refresh = [],
     as_json: Json = False,
-    settings: Set = [],  # noqa: B006
+    settings: Set = [],
     store: StoreOption = None,
 ) -> None:
     """Say for each stage whether it would be reused or run, and because of what. Reads no pixels, computes nothing."""
@@ -110,9 +110,9 @@ def run_one_stage(
     device: Device = "auto",
     precision: Precision = "auto",
     again: Annotated[bool, typer.Option("--refresh", help="Run again although the artifact is whole")] = False,
-    inputs: Annotated[list[str], typer.Option("--input", help="ARGUMENT=REF where the lineage is ambiguous")] = [],  # noqa: B006
+    inputs: Annotated[list[str], typer.Option("--input", help="ARGUMENT=REF where the lineage is ambiguous")] = [],
     direct: Direct = False,
-    settings: Annotated[list[str], typer.Option("--set", help="PARAMETER=VALUE, any number of times: threshold=0.4")] = [],  # noqa: B006
+    settings: Annotated[list[str], typer.Option("--set", help="PARAMETER=VALUE, any number of times: threshold=0.4")] = [],
     store: StoreOption = None,
 ) -> None:
     """Run one stage alone, from any artifact; its other inputs follow from the artifact's lineage."""

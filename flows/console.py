@@ -37,9 +37,8 @@ class TerminalWatcher:
     def finished(self, stage: str, ref: Ref, outcome: Outcome, seconds: float) -> None:
         self.close()
         mark = "[cyan]reused[/]" if outcome.reused else "[green]ran   [/]"
-        self.console.print(
-            f"{stage:<15}{mark} {seconds:6.2f} s  [dim]{ref}[/]  {outcome.headline}", highlight=False, soft_wrap=True
-        )
+        line = f"{stage:<15}{mark} {seconds:6.2f} s  [dim]{ref}[/]  {outcome.headline}"
+        self.console.print(line, highlight=False, soft_wrap=True)
 
     def say(self, text: str) -> None:
         self.console.print(text, highlight=False, soft_wrap=True, markup=False)

@@ -46,13 +46,10 @@ def _one(
     if len(choices) == 1:
         return choices[0]
     if not choices:
-        raise UsageError(
-            f"{stage.name} needs {argument}, and none was made with {ref}: run `hounsfield stage {maker} {ref}` first"
-        )
-    listed = ", ".join(f"{argument}={c}" for c in choices)
-    raise UsageError(
-        f"{stage.name} could take several for {argument}: say which with --input {listed.replace(', ', ' or --input ')}"
-    )
+        first = f"run `hounsfield stage {maker} {ref}` first"
+        raise UsageError(f"{stage.name} needs {argument}, and none was made with {ref}: {first}")
+    listed = " or ".join(f"--input {argument}={c}" for c in choices)
+    raise UsageError(f"{stage.name} could take several for {argument}: say which with {listed}")
 
 
 def _made_beside(store: Store, anchor: list[Manifest]) -> list[tuple[Ref, Manifest]]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Scan:
-    """One series to screen: what ``load`` takes. Read at most once, and not at all where its digest is known and no stage asks."""
+    """One series to screen: what ``load`` takes. Not read at all where its digest is known and no stage asks."""
 
     found: FoundSeries
     choice: str  # why this series

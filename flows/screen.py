@@ -58,7 +58,7 @@ def screen(
     precision: PrecisionField = "auto",
     refresh: Annotated[
         list[StageName], Field(title="Refresh", description="Run these stages again although their artifacts are whole")
-    ] = [],  # noqa: B006 - Prefect reads the default, nothing writes it
+    ] = [],
     from_stage: Annotated[StageName | None, Field(title="From", description="Run this stage and all after it again")] = None,
     verify: Annotated[
         bool, Field(title="Verify", description="Read every file, also those whose size and time are known")

@@ -22,9 +22,7 @@ from tasks.stage import Params, Stage
 
 RefField = Annotated[
     str,
-    Field(
-        title="From", min_length=4, description="Any artifact of the scan, as kind:digest; other inputs follow from its lineage"
-    ),
+    Field(title="From", min_length=4, description="Any artifact of the scan, as kind:digest; other inputs follow from it"),
 ]
 Chosen = Annotated[
     dict[str, str],
@@ -109,7 +107,7 @@ def stage_flow(stage: Stage) -> Flow:
         device: Device = "auto",
         precision: PrecisionField = "auto",
         refresh: Annotated[bool, Field(title="Refresh", description="Run again although the artifact is whole")] = False,
-        inputs: Chosen = {},  # noqa: B006
+        inputs: Chosen = {},
     ) -> Ref:
         return run_stage(stage, ref, params, weights=weights, device=device, precision=precision, refresh=refresh, chosen=inputs)
 
