@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from artifacts.checkpoint import Card, Checkpoint
+from artifacts.checkpoint import Card, Checkpoint, InputSpec
 from artifacts.errors import UsageError, WeightsError
 from tasks.nets.registry import build
 
@@ -20,7 +20,7 @@ Precision = Literal["float32", "bfloat16"]
 
 @dataclass
 class Network:
-    """module: in eval mode, on ``device``, its weights in ``dtype``, channels last; gives logits.
+    """module: in eval mode on ``device``, weights float32, channels last; gives logits. dtype: what stages compute in.
 
     digest: of the checkpoint (weights and card), as in every key.
     """
@@ -43,7 +43,7 @@ def load_network(checkpoint: Checkpoint, device: str | torch.device = "cpu", pre
     module = build(card.architecture, **card.arguments)
     load_strictly(module, {k: torch.from_numpy(v) for k, v in checkpoint.tensors().items()}, card.role, card.architecture)
     device, dtype = torch.device(device), getattr(torch, precision)
-    module = module.eval().requires_grad_(False).to(device, dtype)
+    module = module.eval().requires_grad_(False).to(device)
     for child in module.modules():
         if isinstance(child, torch.nn.Conv2d | torch.nn.ConvTranspose2d):
             child.to(memory_format=torch.channels_last)
@@ -64,6 +64,13 @@ def load_strictly(module: nn.Module, state: dict[str, torch.Tensor], role: str, 
             f"wanted {want.get(first, 'nothing of that name')}{more}; import the checkpoint that belongs to this card"
         )
     module.load_state_dict(state, strict=True)
+
+
+def windowed(hu: torch.Tensor, spec: InputSpec) -> torch.Tensor:
+    """Hounsfield units as the network wants them: float32, clipped to the card's window, mapped to 0..1 where it says so."""
+    low, high = spec.window_hu
+    x = hu.float().clamp(low, high)
+    return x.sub_(low).div_(high - low) if spec.scale == "unit" else x
 
 
 def settle_device(wanted: str = "auto") -> torch.device:

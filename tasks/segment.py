@@ -1,0 +1,120 @@
+"""segment: how suspicious each voxel inside the lungs is, by a 2D network that sees a slice and its neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from artifacts.checkpoint import InputSpec
+from artifacts.errors import WeightsError
+from artifacts.heatmap import HeatMap
+from artifacts.lungmask import LungMask
+from artifacts.volume import Volume
+from tasks.nets import Network
+from tasks.nets.boxes import Box, cover
+from tasks.stage import Params, Progress, silent, stage
+
+if TYPE_CHECKING:
+    import torch
+
+CELL = 8  # boxes begin and end at multiples of this many pixels
+EFFECTIVE_MARGIN = 8  # what a box costs beyond its own pixels: the margin of each layer weighted by its arithmetic ...
+OVERHEAD = 5000  # ... and starting it, in pixels of work
+BYTES_A_PIXEL = 500  # of a network's maps, on a CUDA device
+
+
+class SegmentParams(Params):
+    """Nothing to choose: the network's card says how it is fed."""
+
+
+@stage("segment", version=1, params=SegmentParams, network="segmenter", gpu=True)
+def segment(
+    volume: Volume,
+    lung_mask: LungMask,
+    *,
+    params: SegmentParams = SegmentParams(),  # noqa: B008
+    network: Network,
+    progress: Progress = silent,
+) -> HeatMap:
+    """The network's probability in each voxel of the lung mask, 0 elsewhere.
+
+    The same as the network run on whole slices gives there, but only what the lungs need is computed. Slices above the first
+    and below the last are copies of it. WeightsError where the network is no segmenter of slices or its output is not finite.
+    """
+    import torch
+
+    from tasks.nets.boxed import BoxedUNet2d
+    from tasks.nets.unet2d import UNet2d
+
+    module, context = network.module, network.card.input.context_slices
+    if not isinstance(module, UNet2d) or module.input_batchnorm.num_features != 2 * context + 1:
+        raise WeightsError(
+            f"the segmenter's card asks for {context} slices on each side of one: its network ({network.card.architecture}) "
+            f"must be a unet2d that takes {2 * context + 1} slices"
+        )
+    mask = lung_mask.labels > 0
+    heat = np.zeros(mask.shape, dtype=np.uint8)
+    jobs = list(_jobs(mask, _slices_at_once(network.device, mask.shape)))
+    work, done = sum(_work(z0, z1, box) for z0, z1, box in jobs), 0
+    with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+        boxed = BoxedUNet2d(module, network.dtype)
+        stacks = _stacks(volume.hu, network.card.input, boxed.step, network.device)
+        field = (stacks.shape[2], stacks.shape[3])
+        for z0, z1, job in jobs:
+            box = job.grown(0, field)
+            x = box.grown(boxed.margin, field).of(stacks[z0:z1]).contiguous(memory_format=torch.channels_last)
+            logits = boxed(x, box, field)[:, 0]
+            if not torch.isfinite(logits).all():
+                raise WeightsError(
+                    "the segmenter gave a number that is not finite: its weights are damaged or not for this input"
+                )
+            part = box.of(heat[z0:z1])
+            part[:] = (logits.sigmoid() * 255).round().to(torch.uint8).cpu().numpy()[:, : part.shape[1], : part.shape[2]]
+            done += _work(z0, z1, job)
+            progress(done / work)
+    heat[~mask] = 0
+    return HeatMap(heat, volume.geometry)
+
+
+def _jobs(mask: NDArray[np.bool_], slices: int) -> Iterator[tuple[int, int, Box]]:
+    """What to run: slices z0 to z1 (excluded), and a box of them."""
+    for z0 in range(0, len(mask), slices):
+        z1 = min(z0 + slices, len(mask))
+        for box in cover(mask[z0:z1].any(axis=0), CELL, EFFECTIVE_MARGIN, OVERHEAD // slices):
+            yield z0, z1, box
+
+
+def _work(z0: int, z1: int, box: Box) -> int:
+    return (z1 - z0) * (box.y1 - box.y0 + 2 * EFFECTIVE_MARGIN) * (box.x1 - box.x0 + 2 * EFFECTIVE_MARGIN)
+
+
+def _slices_at_once(device: torch.device, shape_zyx: tuple[int, ...]) -> int:
+    """One slice on a CPU, whose caches then hold a box's maps; on CUDA as many as take a quarter of the free memory."""
+    if device.type != "cuda":
+        return 1
+    import torch
+
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(np.clip(free // 4 // (shape_zyx[1] * shape_zyx[2] * BYTES_A_PIXEL), 1, 16))
+
+
+def _stacks(hu: NDArray[np.int16], spec: InputSpec, step: int, device: torch.device) -> torch.Tensor:
+    """Float32 ``[z, 2 context + 1, y, x]``: each slice with its neighbours, as views of one tensor on the device.
+
+    Height and width are filled up with the window's lowest value to multiples of ``step``.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    from tasks.nets.network import windowed
+
+    fed = windowed(torch.from_numpy(hu).to(device), spec)
+    height, width = fed.shape[1:]
+    if height % step or width % step:
+        fed = F.pad(fed, (0, -width % step, 0, -height % step), value=0.0 if spec.scale == "unit" else spec.window_hu[0])
+    c = spec.context_slices
+    fed = torch.cat([fed[:1].expand(c, -1, -1), fed, fed[-1:].expand(c, -1, -1)])
+    return fed.unfold(0, 2 * c + 1, 1).permute(0, 3, 1, 2)
