@@ -1,0 +1,92 @@
+"""The Prefect server, a worker and the deployments of prefect.yaml, started together and ended together."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from artifacts.errors import ServerError
+from artifacts.home import home
+
+ROOT = Path(__file__).parents[1]
+POOL = "hounsfield"
+READY_S = 120
+
+
+def serve(port: int, inbox: Path | None) -> None:
+    """Run until CTRL-C. Processes that were started here end with it."""
+    url = f"http://127.0.0.1:{port}"
+    environment = dict(os.environ)
+    for name in ("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "PREFECT_SERVER_LOGGING_LEVEL"):
+        environment.pop(name, None)
+    environment |= {"PREFECT_API_URL": f"{url}/api", "PREFECT_UI_URL": url}
+    environment |= {"HOUNSFIELD_ROOT": str(ROOT), "HOUNSFIELD_INBOX": str((inbox or home() / "inbox").absolute())}
+    Path(environment["HOUNSFIELD_INBOX"]).mkdir(parents=True, exist_ok=True)
+    running: list[subprocess.Popen] = []
+    try:
+        if answers(url):
+            print(f"using the Prefect server that already answers at {url}")
+        else:
+            running.append(start("server", "start", "--host", "127.0.0.1", "--port", str(port), environment=environment))
+            wait_for(url, running[0])
+        call("work-pool", "create", POOL, "--type", "process", "--overwrite", environment=environment)
+        call("--no-prompt", "deploy", "--all", environment=environment)
+        running.append(start("worker", "start", "--pool", POOL, environment=environment))
+        print(f"\nHounsfield in the Prefect UI: {url}/deployments\nthe nightly deployment screens what is in its folder; CTRL-C ends")
+        while all(p.poll() is None for p in running):
+            time.sleep(0.5)
+        raise ServerError("the server or the worker ended by itself: its last lines above say why")
+    finally:
+        for process in reversed(running):
+            end(process)
+
+
+def prefect() -> str:
+    """The prefect command of this environment."""
+    beside = Path(sys.executable).with_name("prefect")
+    return str(beside) if beside.exists() else shutil.which("prefect") or "prefect"
+
+
+def start(*arguments: str, environment: dict[str, str]) -> subprocess.Popen:
+    return subprocess.Popen([prefect(), *arguments], cwd=ROOT, env=environment, start_new_session=True)
+
+
+def call(*arguments: str, environment: dict[str, str]) -> None:
+    done = subprocess.run([prefect(), *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ServerError(f"`prefect {' '.join(arguments)}` failed: {(done.stderr or done.stdout).strip().splitlines()[-1:]}")
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/api/health", timeout=2) as reply:
+            return reply.status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def wait_for(url: str, server: subprocess.Popen, sleep: Callable[[float], None] = time.sleep) -> None:
+    for _ in range(READY_S * 2):
+        if answers(url):
+            return
+        if server.poll() is not None:
+            raise ServerError(f"the Prefect server did not start at {url}: is the port taken? try another --port")
+        sleep(0.5)
+    raise ServerError(f"the Prefect server did not answer at {url} within {READY_S} s")
+
+
+def end(process: subprocess.Popen) -> None:
+    """Politely, then not: a worker gives its runs a moment to clean up."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
