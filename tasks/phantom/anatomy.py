@@ -32,12 +32,12 @@ class Build:
 
 
 def draw_build(rng: np.random.Generator) -> Build:
-    s = rng.uniform(0.92, 1.04)
+    s = rng.uniform(0.94, 1.05)
     return Build(
         scale=s,
-        height=s * rng.uniform(232, 252),
-        half_width=s * rng.uniform(128, 138),
-        half_depth=s * rng.uniform(84, 93),
+        height=s * rng.uniform(240, 258),
+        half_width=s * rng.uniform(132, 141),
+        half_depth=s * rng.uniform(87, 96),
         dome_right=s * rng.uniform(42, 58),
         dome_left=s * rng.uniform(28, 44),
         heart=rng.uniform(0.9, 1.1),
@@ -75,15 +75,12 @@ class Anatomy:
 
 
 def make_anatomy(
-    rng: np.random.Generator, step_mm: float, half_extent_mm: tuple[float, float], z_mm: tuple[float, float]
+    rng: np.random.Generator, build: Build, step_mm: float, half_extent_mm: tuple[float, float], z_mm: tuple[float, float]
 ) -> Anatomy:
     """``half_extent_mm`` along y and x, ``z_mm`` from and to: the coarse grid covers them with a margin of two steps."""
-    build = draw_build(rng)
-    axes = tuple(
-        np.arange(lo - 2 * step_mm, hi + 3 * step_mm, step_mm, dtype=np.float32)
-        for lo, hi in (z_mm, (-half_extent_mm[0], half_extent_mm[0]), (-half_extent_mm[1], half_extent_mm[1]))
-    )
-    z, y, x = np.meshgrid(*axes, indexing="ij", sparse=True)
+    ends = (z_mm, (-half_extent_mm[0], half_extent_mm[0]), (-half_extent_mm[1], half_extent_mm[1]))
+    az, ay, ax = (np.arange(lo - 2 * step_mm, hi + 3 * step_mm, step_mm, dtype=np.float32) for lo, hi in ends)
+    z, y, x = np.meshgrid(az, ay, ax, indexing="ij", sparse=True)
     cage = _cage(build, x, y, z)
     organs, mediastinum = _mediastinum(build, x, y, z)
     below = _below_diaphragm(build, x, y, z)
@@ -100,9 +97,9 @@ def make_anatomy(
         "texture": _texture(rng, build, lung, cage, y, step_mm),
         "fissure": _fissures(build, x, y, z),
     }
-    full = tuple(len(a) for a in axes)
+    full = (len(az), len(ay), len(ax))
     return Anatomy(
-        build, axes, **{k: np.ascontiguousarray(np.broadcast_to(f, full), dtype=np.float32) for k, f in fields.items()}
+        build, (az, ay, ax), **{k: np.ascontiguousarray(np.broadcast_to(f, full), dtype=np.float32) for k, f in fields.items()}
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,7 @@ from tasks.phantom.vessels import Tubes
 
 Distance = Callable[[Field, Field, Field], Field]
 Box = tuple[slice, slice, slice]
+Axes = tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]], NDArray[np.floating[Any]]]
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class Canvas:
     """hu: float32 ``[z, y, x]``; ``axes``: its z, y, x coordinates in mm, evenly spaced."""
 
     hu: NDArray[np.float32]
-    axes: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+    axes: Axes
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -65,5 +68,6 @@ def draw_tubes(canvas: Canvas, tubes: Tubes, hu: float, *, brighten: bool = True
         box = canvas.box(np.minimum(start, end) - reach, np.maximum(start, end) + reach)
         if box is None:
             continue
-        share = canvas.occupancy(box, lambda x, y, z, a=start, b=end, p=r0, q=r1: tube(x, y, z, a, b, p, q), fineness_mm)
+        distance = partial(tube, start=tuple(start), end=tuple(end), radius=r0, end_radius=r1)
+        share = canvas.occupancy(box, distance, fineness_mm)
         canvas.paint(box, share, hu, brighten=brighten)

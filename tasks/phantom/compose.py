@@ -8,15 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.phantom.anatomy import Anatomy
-from tasks.phantom.canvas import Canvas
+from tasks.phantom.canvas import Axes, Canvas
 from tasks.phantom.shapes import Field, inside
 
 FAT, MUSCLE, ORGAN, MARROW, CORTEX, AIR, LUNG = -95.0, 50.0, 42.0, 180.0, 620.0, -1000.0, -897.0
 
 
-def lay_tissues(
-    anatomy: Anatomy, axes: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
-) -> tuple[Canvas, NDArray[np.uint8]]:
+def lay_tissues(anatomy: Anatomy, axes: Axes) -> tuple[Canvas, NDArray[np.uint8]]:
     """A canvas with everything but vessels and nodules, and the lungs' labels (1 right, 2 left, the patient's)."""
     shape = tuple(len(a) for a in axes)
     canvas = Canvas(np.empty(shape, dtype=np.float32), axes)

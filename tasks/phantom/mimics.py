@@ -40,7 +40,7 @@ def _outward(anatomy: Anatomy, point: NDArray[np.float64]) -> NDArray[np.float64
     steps = np.vstack([np.eye(3), -np.eye(3)]) * 4.0
     d = anatomy.at(anatomy.lung, point + steps)
     gradient = d[:3] - d[3:]
-    return gradient / max(np.linalg.norm(gradient), 1e-6)
+    return gradient / max(float(np.linalg.norm(gradient)), 1e-6)
 
 
 def _scar(rng: np.random.Generator, canvas: Canvas, anatomy: Anatomy) -> Spot:

@@ -112,9 +112,9 @@ def draw_shape(rng: np.random.Generator, spec: NoduleSpec) -> Shape:
 
     diameter, stretch = float(spec.diameter_mm or 0), np.array(spec.stretch)
     radii = 0.5 * diameter * stretch / stretch.mean()
-    n_lobes = {"smooth": 0, "lobulated": rng.integers(4, 8), "spiculated": rng.integers(3, 6)}[str(spec.margin)]
+    n_lobes = {"smooth": 0, "lobulated": int(rng.integers(4, 8)), "spiculated": int(rng.integers(3, 6))}[str(spec.margin)]
     lobes = np.hstack([directions(rng, n_lobes), rng.uniform(0.18, 0.42, (n_lobes, 1))])
-    n_spicules = rng.integers(9, 16) if spec.margin == "spiculated" else 0
+    n_spicules = int(rng.integers(9, 16)) if spec.margin == "spiculated" else 0
     lengths = rng.uniform(0.45, 1.0, (n_spicules, 1)) * min(0.5 * diameter, 7.0)
     hu = {"solid": (-10, 60), "part-solid": (-580, -480), "ground-glass": (-600, -480), "calcified": (250, 650)}[str(spec.kind)]
     turn = Rotation.random(random_state=rng).as_matrix()

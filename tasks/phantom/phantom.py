@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from artifacts.geometry import Geometry, Vector
 from artifacts.volume import Series, SourceSlice, Volume
-from tasks.phantom.anatomy import Anatomy, make_anatomy
-from tasks.phantom.canvas import Canvas, draw_tubes
+from tasks.phantom.anatomy import Anatomy, draw_build, make_anatomy
+from tasks.phantom.canvas import Axes, Canvas, draw_tubes
 from tasks.phantom.compose import add_noise, blur, lay_tissues
 from tasks.phantom.dicom import instance_uid, uid_of
 from tasks.phantom.mimics import draw_mimics
@@ -19,7 +19,7 @@ from tasks.phantom.nodules import NoduleSpec, PhantomNodule, complete, draw_shap
 from tasks.phantom.placing import find_place, insert_nodule
 from tasks.phantom.vessels import Tubes, grow_vessels
 
-Z_MM = (-28.0, 262.0)  # what a phantom covers: costophrenic angles to above the apices
+BELOW_MM, ABOVE_MM = 28.0, 12.0  # what is scanned below and above the lungs
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Scanner:
     """How the phantom is scanned. Noise is the standard deviation in HU; sharpness the noise's cut-off in cycles/mm."""
 
     shape_yx: tuple[int, int] = (512, 512)
-    spacing_zyx: tuple[float, float, float] = (2.0, 0.7, 0.7)
+    spacing_zyx: tuple[float, float, float] = (2.0, 0.72, 0.72)
     noise_hu: float = 22.0
     blur_mm: float = 0.55
     sharpness: float = 0.5
@@ -70,8 +70,9 @@ def make_phantom(
         np.random.default_rng(s) for s in np.random.SeedSequence([0x4E0D, seed]).spawn(5)
     )
     scanner = _scanner(scan_rng, shape_yx, spacing_zyx, noise_hu, small)
-    axes = _axes(scanner)
-    anatomy = make_anatomy(anatomy_rng, scanner.coarse_mm, (-axes[1][0], -axes[2][0]), (axes[0][0], axes[0][-1]))
+    build = draw_build(anatomy_rng)
+    axes = _axes(scanner, build.height)
+    anatomy = make_anatomy(anatomy_rng, build, scanner.coarse_mm, (-axes[1][0], -axes[2][0]), (axes[0][0], axes[0][-1]))
     canvas, lung_labels = lay_tissues(anatomy, axes)
     vessels, walls, lumina = grow_vessels(vessel_rng, anatomy, scanner.twigs)
     draw_tubes(canvas, vessels, 35)
@@ -114,11 +115,11 @@ def _scanner(
     return replace(base, shape_yx=shape_yx or base.shape_yx, spacing_zyx=spacing_zyx or base.spacing_zyx)
 
 
-def _axes(scanner: Scanner) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _axes(scanner: Scanner, height_mm: float) -> Axes:
     """Voxel centres along z, y, x in the phantom's frame, the chest in the middle."""
     dz, dy, dx = scanner.spacing_zyx
     ny, nx = scanner.shape_yx
-    z = np.arange(Z_MM[0], Z_MM[1], dz)
+    z = np.arange(-BELOW_MM, height_mm + ABOVE_MM, dz)
     return z, (np.arange(ny) - 0.5 * (ny - 1)) * dy, (np.arange(nx) - 0.5 * (nx - 1)) * dx
 
 
