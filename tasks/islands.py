@@ -41,7 +41,7 @@ class Island:
 
 
 def lung_islands(hu: NDArray[np.float32], air: Mask, room: Mask, grid: CoarseGrid, piece_ml: float) -> Mask:
-    """``hu``, ``air`` inside the body and ``room`` air on a patient grid -> the islands of at least ``piece_ml`` that are lung."""
+    """``hu``, ``air`` in the body and ``room`` air on a patient grid -> the islands of at least ``piece_ml`` that are lung."""
     import cc3d
 
     labels, n = cc3d.connected_components(air, connectivity=6, return_N=True)

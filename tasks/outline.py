@@ -61,7 +61,7 @@ class OutlineParams(Params):
 
 
 @stage("outline", version=1, params=OutlineParams)
-def outline(volume: Volume, params: OutlineParams = OutlineParams()) -> LungMask:  # noqa: B008
+def outline(volume: Volume, params: OutlineParams = OutlineParams()) -> LungMask:
     """HU ``[z, y, x]``, any orientation -> labels on the same grid: 1 the patient's right lung, 2 the left, 0 elsewhere.
 
     Raises ScanRefused where there is less lung than ``params.least_ml``.
@@ -154,8 +154,10 @@ def _paint(fine: NDArray[np.uint8], both: Mask, grid: CoarseGrid) -> None:
         rows, columns = (_span(plane.any(axis=(0, 2)), along_y), _span(plane.any(axis=(0, 1)), along_x))
         if rows is None or columns is None:
             continue
-        r, l = (along_y[rows] @ side @ along_x[columns].T for side in plane)
-        fine[z, rows, columns] = np.where(r + l > 0.5, np.where(r >= l, np.uint8(1), np.uint8(2)), np.uint8(0))
+        of_right, of_left = (along_y[rows] @ side @ along_x[columns].T for side in plane)
+        fine[z, rows, columns] = np.where(
+            of_right + of_left > 0.5, np.where(of_right >= of_left, np.uint8(1), np.uint8(2)), np.uint8(0)
+        )
 
 
 def _span(used: NDArray[np.bool_], weights: NDArray[np.float32]) -> slice | None:
