@@ -1,0 +1,1 @@
+"""Side-by-side measurements against peers: `make bench` prints the README's table."""

@@ -1,0 +1,72 @@
+"""`hounsfield screen --direct`, cold and again, on a real scan with the book's checkpoints, against the book's own stages."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.side_by_side import row, timed
+
+DATA = Path(os.environ.get("HOUNSFIELD_DATA", Path(__file__).parents[2] / "shared" / "data"))
+SCAN = DATA / "ct" / "cptac-c3n-00247"
+NETWORK_STAGES = ("segment", "classify", "grade")
+
+
+def import_published(into: Path) -> None:
+    from tasks.import_weights import import_book
+
+    def only(pattern: str) -> Path:
+        return next((DATA / "weights").glob(pattern))
+
+    import_book("book", only("dlwpt/seg_*"), only("dlwpt/cls_*"), only("gregorytomy/mal_*"), into)
+
+
+def run(n: int = 1) -> list[dict[str, Any]]:
+    """Ours in this process after imports, into a fresh store; theirs: the sum of load, segment, group, classify."""
+    if not SCAN.is_dir():
+        return [row("screen cold", 0.0, None, ">= 4x", 0, "not measured: the real scan is not here (HOUNSFIELD_DATA)")]
+    import torch
+
+    from benchmarks.book import book_seconds
+
+    with tempfile.TemporaryDirectory() as scratch:
+        os.environ["HOUNSFIELD_HOME"] = scratch
+        import_published(Path(scratch) / "weights")
+        from flows.run import run_screen, show_reports
+        from flows.settle import open_store
+
+        def screen(precision: str) -> Any:
+            return run_screen(SCAN, {}, direct=True, weights="book", precision=precision)
+
+        rows, theirs = [], book_seconds()
+        for precision in ("float32", "bfloat16"):
+            os.environ["HOUNSFIELD_STORE"] = f"{scratch}/store-{precision}"
+            refs: list[Any] = []
+            cold = timed(lambda p=precision: refs.extend(screen(p)))
+            export = timed(lambda: show_reports(refs, Path(scratch) / "out", True))
+            again = timed(lambda p=precision: screen(p))
+            spent = {m.recipe.stage: m.seconds for m in open_store().lineage(refs[0])}
+            network = sum(spent[s] for s in NETWORK_STAGES)
+            note = f"{1 - network / cold:.0%} of it is not network; export {export:.2f} s more; {torch.get_num_threads()} threads"
+            reach = ">= 4x" if precision == "float32" else ">= 10x with AMX"
+            rows.append(row(f"screen cold, 99 slices, {precision}", cold, sum(theirs.values()), reach, 1, note))
+            rows.append(row(f"screen again, {precision}", again, None, "< 2 s after imports", 1))
+    return rows
+
+
+def imports() -> float:
+    """Seconds that importing what `screen --direct` needs takes in this process, if it is fresh."""
+    started = time.perf_counter()
+    import flows.run
+    import flows.screen  # noqa: F401
+
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    print(f"imports {imports():.2f} s")
+    for line in run():
+        print(line)
