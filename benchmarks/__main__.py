@@ -11,6 +11,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 NAMES = ("load", "outline_group", "segment", "crops", "screen", "memory", "gpu")
 README = Path(__file__).parents[1] / "README.md"
 
@@ -32,10 +34,9 @@ def hardware() -> str:
     name = re.search(r"model name\s*:\s*(.+)", flags)
     amx = "with AMX" if "amx_tile" in flags else "no AMX"
     card = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    return (
-        f"{name[1] if name else platform.processor()} ({amx}), {os.cpu_count()} cores, {torch.get_num_threads()} threads, {card}; "
-        f"Python {platform.python_version()}, torch {torch.__version__}, numpy {__import__('numpy').__version__}"
-    )
+    cpu = f"{name[1] if name else platform.processor()} ({amx}), {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}, numpy {np.__version__}"
+    return f"{cpu}, {card}; {versions}"
 
 
 def main() -> None:
@@ -45,11 +46,13 @@ def main() -> None:
         print(f"{name} …", file=sys.stderr, flush=True)
         rows += import_module(f"benchmarks.{name}").run()
     when = datetime.now(UTC).strftime("%Y-%m-%d")
-    text = f"Measured {when} by `make bench` on {hardware()}. Medians; ratios are taken side by side in one run.\n\n{table(rows)}\n"
+    text = (
+        f"Measured {when} by `make bench` on {hardware()}. Medians; ratios are taken side by side in one run.\n\n{table(rows)}\n"
+    )
     print(text)
     if "--write" in sys.argv:
-        marked = re.sub(r"(<!-- bench -->\n).*?(<!-- /bench -->)", lambda m: m[1] + text + m[2], README.read_text(), flags=re.S)
-        README.write_text(marked)
+        kept = README.read_text()
+        README.write_text(re.sub(r"(<!-- bench -->\n).*?(<!-- /bench -->)", lambda m: m[1] + text + m[2], kept, flags=re.S))
 
 
 if __name__ == "__main__":

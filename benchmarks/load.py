@@ -33,7 +33,6 @@ def series_of(folder: Path, slices: int = SLICES) -> Path:
 def run(n: int = 5) -> list[dict[str, Any]]:
     """Both read the same warm files; ours finds the series, sorts, rescales and checks quality as well."""
     import SimpleITK as sitk
-
     from tasks.load import LoadParams, load
     from tasks.reading.find import choose_series, find_series
     from tasks.reading.read import read_scan
@@ -52,7 +51,9 @@ def run(n: int = 5) -> list[dict[str, Any]]:
 
         assert np.array_equal(ours().hu, theirs())
         mine, other = compare(ours, theirs, n)
-    return [row(f"load {SLICES} DICOM slices", mine, other, ">= 2x SimpleITK's series reader", n, "find, sort, rescale, QC included")]
+    return [
+        row(f"load {SLICES} DICOM slices", mine, other, ">= 2x SimpleITK's series reader", n, "find, sort, rescale, QC included")
+    ]
 
 
 if __name__ == "__main__":

@@ -44,10 +44,9 @@ def run(n: int = 1) -> list[dict[str, Any]]:
         rows, theirs = [], book_seconds()
         for precision in ("float32", "bfloat16"):
             os.environ["HOUNSFIELD_STORE"] = f"{scratch}/store-{precision}"
-            refs: list[Any] = []
-            cold = timed(lambda p=precision: refs.extend(screen(p)))
-            export = timed(lambda: show_reports(refs, Path(scratch) / "out", True))
-            again = timed(lambda p=precision: screen(p))
+            cold, refs = timed(screen, precision)
+            export, _ = timed(show_reports, refs, Path(scratch) / "out", True)
+            again, _ = timed(screen, precision)
             spent = {m.recipe.stage: m.seconds for m in open_store().lineage(refs[0])}
             network = sum(spent[s] for s in NETWORK_STAGES)
             note = f"{1 - network / cold:.0%} of it is not network; export {export:.2f} s more; {torch.get_num_threads()} threads"

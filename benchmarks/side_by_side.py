@@ -7,16 +7,17 @@ from collections.abc import Callable
 from typing import Any
 
 
-def timed(work: Callable[[], Any]) -> float:
+def timed(work: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
+    """Seconds, and what came out."""
     started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+    result = work(*arguments)
+    return time.perf_counter() - started, result
 
 
 def compare(ours: Callable[[], Any], theirs: Callable[[], Any], n: int) -> tuple[float, float]:
     """Median seconds of each over ``n`` interleaved rounds, after one round unmeasured."""
     ours(), theirs()
-    rounds = [(timed(ours), timed(theirs)) for _ in range(n)]
+    rounds = [(timed(ours)[0], timed(theirs)[0]) for _ in range(n)]
     return median([a for a, _ in rounds]), median([b for _, b in rounds])
 
 
