@@ -36,3 +36,8 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def with_tuples(row: dict[str, Any]) -> dict[str, Any]:
+    """JSON knows lists only; our records hold tuples."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}

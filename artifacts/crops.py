@@ -32,7 +32,7 @@ class Crops:
     layout: Layout = "hdf5"
 
     def write(self, folder: Path) -> None:
-        columns = {"centers_lps_mm": self.centers_lps_mm, "offset_zyx": self.offset_zyx}
+        columns: dict[str, NDArray[Any]] = {"centers_lps_mm": self.centers_lps_mm, "offset_zyx": self.offset_zyx}
         chunk = (1, *self.hu.shape[1:])
         if self.layout == "hdf5":
             import h5py
@@ -44,11 +44,11 @@ class Crops:
         else:
             import zarr
 
-            group = zarr.open_group(folder / "crops.zarr", mode="w")
-            hu = group.create_array("hu", shape=self.hu.shape, dtype=self.hu.dtype, chunks=chunk, compressors=None)
+            written = zarr.open_group(folder / "crops.zarr", mode="w")
+            hu = written.create_array("hu", shape=self.hu.shape, dtype=self.hu.dtype, chunks=chunk, compressors=None)
             hu[...] = self.hu
             for name, column in columns.items():
-                group.create_array(name, data=column, compressors=None)
+                written.create_array(name, data=column, compressors=None)
         write_json(folder / "crops.json", {"spacing_zyx_mm": list(self.spacing_zyx_mm), "layout": self.layout})
 
     @classmethod
@@ -62,7 +62,7 @@ class Crops:
         else:
             import zarr
 
-            group = zarr.open_group(folder / "crops.zarr", mode="r")
+            group: Any = zarr.open_group(folder / "crops.zarr", mode="r")
             arrays = {name: np.asarray(group[name][...]) for name in ("hu", "centers_lps_mm", "offset_zyx")}
         return cls(**arrays, spacing_zyx_mm=tuple(meta["spacing_zyx_mm"]), layout=meta["layout"])
 

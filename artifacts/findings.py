@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from artifacts.arrays import read_array, read_json, write_array, write_json
+from artifacts.arrays import read_array, read_json, with_tuples, write_array, write_json
 from artifacts.artifact import Preview
 from artifacts.geometry import Geometry, Vector
 
@@ -56,7 +56,7 @@ class Findings:
     @classmethod
     def read(cls, folder: Path) -> Self:
         meta = read_json(folder / "findings.json")
-        rows = [Finding(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}) for row in meta["findings"]]
+        rows = [Finding(**with_tuples(row)) for row in meta["findings"]]
         return cls(rows, read_array(folder, "labels"), Geometry.from_dict(meta["geometry"]))
 
     def summary(self) -> dict[str, Any]:

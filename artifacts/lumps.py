@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from artifacts.arrays import read_json, write_json
+from artifacts.arrays import read_json, with_tuples, write_json
 from artifacts.artifact import Preview
 from artifacts.geometry import Geometry, Vector
 
@@ -70,8 +70,8 @@ class Lumps:
     def read(cls, folder: Path) -> Self:
         meta = read_json(folder / "lumps.json")
         return cls(
-            lumps=[Lump(**_vectors(x)) for x in meta["lumps"]],
-            candidates=[Candidate(**_vectors(c)) for c in meta["candidates"]],
+            lumps=[Lump(**with_tuples(x)) for x in meta["lumps"]],
+            candidates=[Candidate(**with_tuples(c)) for c in meta["candidates"]],
             geometry=Geometry.from_dict(meta["geometry"]),
         )
 
@@ -82,7 +82,3 @@ class Lumps:
         from artifacts.pictures import lumps_preview
 
         return lumps_preview(self, inputs["volume"])
-
-
-def _vectors(row: dict[str, Any]) -> dict[str, Any]:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}

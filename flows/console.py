@@ -11,6 +11,7 @@ from tasks.stage import Outcome
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.status import Status
 
 
 class TerminalWatcher:
@@ -18,7 +19,7 @@ class TerminalWatcher:
 
     def __init__(self, console: Console):
         self.console = console
-        self._status = None
+        self._status: Status | None = None
 
     def started(self, stage: str) -> None:
         if self.console.is_terminal:

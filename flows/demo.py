@@ -24,7 +24,7 @@ def make_series(folder: Path, seed: int, small: bool = False) -> Path:
         raise InputError("the folder already holds a series: give another, or remove it first", private=str(series))
     folder.mkdir(parents=True, exist_ok=True)
     phantom = make_phantom(seed, small=small)
-    write_dicom_series(phantom, series)
+    write_dicom_series(phantom.volume, series)
     write_truth_csv(phantom, folder / "truth.csv")
     return series
 

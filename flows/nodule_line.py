@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.classify import classify
-from tasks.crop import crop
-from tasks.grade import grade
-from tasks.group import group
 from tasks.load import load
 from tasks.measure import measure
 from tasks.report import report
-from tasks.segment import segment
 
 from artifacts.checkpoint import Card, Checkpoint, Role
 from artifacts.errors import WeightsError
 from artifacts.store import Ref
+from tasks.classify import classify
+from tasks.crop import crop
+from tasks.grade import grade
+from tasks.group import group
 from tasks.line import Runner, Source
 from tasks.outline import outline
+from tasks.segment import segment
 from tasks.stage import Stage
 
 STAGES: dict[str, Stage] = {s.name: s for s in (load, outline, segment, group, crop, classify, grade, measure, report)}

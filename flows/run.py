@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ def run_screen(path: Path, params: Mapping[str, Params], *, direct: bool, **opti
     from flows.screen import screen
 
     watching.set(TerminalWatcher(Console(stderr=True)))
-    run = screen.fn if direct else screen
+    run: Callable[..., list[Ref]] = screen.fn if direct else screen
     return run(source=open_index().token(path), **options, **params)
 
 
@@ -46,14 +46,13 @@ def plan_screen(
 ) -> dict[str, list[dict[str, str]]]:
     """Series UID -> its steps: stage, action, because, ref."""
     store, index, checkpoints = open_store(), open_index(), find_weights(weights)
-    precision = settle(device, precision)[1]
     again = refreshed(refresh, from_stage)
     partial = bool(getattr(params.get("load"), "partial", False))
     kernel = checkpoints["nodule"].card.input.kernel
     plans = {}
     with scans_in(path, index, series=series, kernel=kernel, partial=partial, read=False) as scans:
         for scan in scans:
-            plan = Plan(store, scan.digest, checkpoints, params, precision, again)
+            plan = Plan(store, scan.digest, checkpoints, params, settle(device, precision)[1], again)
             nodule_line(plan, scan, checkpoints, scan.choice)
             plans[scan.found.uid] = [
                 {"stage": s.stage, "action": s.action, "because": s.because, "ref": str(s.ref)} for s in plan.steps

@@ -6,14 +6,9 @@ from typing import Annotated, Literal
 
 from prefect import flow
 from pydantic import Field
-from tasks.classify import ClassifyParams
-from tasks.crop import CropParams
-from tasks.grade import GradeParams
-from tasks.group import GroupParams
 from tasks.load import LoadParams
 from tasks.measure import MeasureParams
 from tasks.report import ReportParams
-from tasks.segment import SegmentParams
 
 from artifacts.errors import HounsfieldError
 from artifacts.home import find_weights
@@ -22,8 +17,13 @@ from flows.console import watcher
 from flows.nodule_line import nodule_line
 from flows.scans import scans_in
 from flows.settle import open_index, open_store, refreshed, settle
+from tasks.classify import ClassifyParams
+from tasks.crop import CropParams
+from tasks.grade import GradeParams
+from tasks.group import GroupParams
 from tasks.line import Line
 from tasks.outline import OutlineParams
+from tasks.segment import SegmentParams
 
 StageName = Literal["load", "outline", "segment", "group", "crop", "classify", "grade", "measure", "report"]
 Precision = Literal["auto", "float32", "bfloat16"]

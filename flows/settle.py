@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from artifacts.checkpoint import Checkpoint, Role
 from artifacts.errors import UsageError
 from artifacts.home import private_folder, store_folder
 from artifacts.private_index import PrivateIndex
 from artifacts.store import Store
 from flows.nodule_line import STAGES, downstream
-from tasks.stage import Params
+from tasks.nets.network import Precision
 
 
 def open_store() -> Store:
@@ -27,7 +25,7 @@ def open_index() -> PrivateIndex:
     return PrivateIndex(private_folder())
 
 
-def settle(device: str, precision: str) -> tuple[str, str]:
+def settle(device: str, precision: str) -> tuple[str, Precision]:
     """``auto`` to what this machine is good at: (device, precision)."""
     from tasks.nets.network import settle_device, settle_precision
 
@@ -45,11 +43,6 @@ def known(stage: str) -> str:
     if stage not in STAGES:
         raise UsageError(f"no stage called '{stage}': the stages are {', '.join(STAGES)}")
     return stage
-
-
-def settled(weights: Mapping[Role, Checkpoint], params: Mapping[str, Params], precision: str, **more: Any) -> dict[str, Any]:
-    """The arguments that a Line and a Plan share."""
-    return {"checkpoints": weights, "params": params, "precision": precision, **more}
 
 
 def use_store(folder: Path | None) -> None:

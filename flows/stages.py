@@ -47,7 +47,7 @@ def run_stage(
     lineage = store.lineage(anchor)
     scan = lineage[-1].scan if lineage else ""
     checkpoints = find_weights(weights or next((m.weights["name"] for m in lineage if m.weights), "phantom"))
-    device, precision = settle(device, precision)
+    device, settled_precision = settle(device, precision)
     filled: dict[str, Any] = {}
     if stage.name in ("crop", "classify", "grade"):
         filled["spec"] = crop_spec(checkpoints["malignancy" if stage.name == "grade" else "nodule"].card)
@@ -62,7 +62,7 @@ def run_stage(
         if stage.name == "report":
             inputs["series_choice"] = _last_choice(store, scan)
         again = frozenset({stage.name}) if refresh else frozenset[str]()
-        line = Line(store, scan, checkpoints, {stage.name: params}, precision, again, device=device, watcher=watcher())
+        line = Line(store, scan, checkpoints, {stage.name: params}, settled_precision, again, device=device, watcher=watcher())
         try:
             return line(stage, **inputs)
         finally:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import ValidationError
 
@@ -23,6 +23,9 @@ from artifacts.recipe import Recipe
 from artifacts.store import Ref, Store
 from artifacts.version import code_version, software
 from tasks.stage import Outcome, Params, Stage, as_task, inside_prefect, silent
+
+if TYPE_CHECKING:
+    from tasks.nets.network import Precision
 
 UNKNOWN = "unknown"  # digest of a scan whose files nobody has read yet
 
@@ -51,7 +54,7 @@ class _Settled:
     scan: str  # digest of the scan the line works on
     checkpoints: Mapping[Role, Checkpoint] = field(default_factory=dict)
     params: Mapping[str, Params] = field(default_factory=dict)  # stage name -> parameters; absent: the defaults
-    precision: str = "float32"
+    precision: Precision = "float32"
     refresh: frozenset[str] = frozenset()  # stages to run again even where their artifact is whole
 
     def recipe(self, stage: Stage, given: Mapping[str, Any]) -> Recipe:
