@@ -114,7 +114,7 @@ def draw_shape(rng: np.random.Generator, spec: NoduleSpec) -> Shape:
     radii = 0.5 * diameter * stretch / stretch.mean()
     n_lobes = {"smooth": 0, "lobulated": int(rng.integers(4, 8)), "spiculated": int(rng.integers(3, 6))}[str(spec.margin)]
     lobes = np.hstack([directions(rng, n_lobes), rng.uniform(0.18, 0.42, (n_lobes, 1))])
-    n_spicules = int(rng.integers(9, 16)) if spec.margin == "spiculated" else 0
+    n_spicules = int(rng.integers(16, 26)) if spec.margin == "spiculated" else 0
     lengths = rng.uniform(0.45, 1.0, (n_spicules, 1)) * min(0.5 * diameter, 7.0)
     hu = {"solid": (-10, 60), "part-solid": (-580, -480), "ground-glass": (-600, -480), "calcified": (250, 650)}[str(spec.kind)]
     turn = Rotation.random(random_state=rng).as_matrix()
@@ -151,7 +151,7 @@ def measure(mask: NDArray[np.bool_], step_mm: float) -> tuple[float, float]:
         if len(yx) < 4:
             continue
         along = yx @ np.stack([np.sin(angles), np.cos(angles)])
-        width = (along.max(axis=0) - along.min(axis=0) + 1) * step_mm
+        width = (along.max(axis=0) - along.min(axis=0) + 0.6) * step_mm  # voxels' middles lie inside the rim
         k = int(width.argmax())
         if width[k] > best[0]:
             best = (float(width[k]), float(width[(k + len(angles) // 2) % len(angles)]))

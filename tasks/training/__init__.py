@@ -1,1 +1,1 @@
-"""Training: the loop and its parts."""
+"""Training: one loop, the batches it is fed, and what they are scored by."""
