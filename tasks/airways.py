@@ -54,10 +54,10 @@ def _central_cut(plane: Mask, body: Mask, spacing_mm: tuple[float, float], cc3d,
     labels, n = cc3d.connected_components(plane[None], connectivity=6, return_N=True)
     best, least = None, 0.6 if above is None else 0.35
     columns = np.flatnonzero(body.any(axis=0))
-    for label in range(1, n + 1):
-        cut = labels[0] == label
-        mm2 = cut.sum() * dy * dx
-        if not LUMEN_MM2[0] <= mm2 <= LUMEN_MM2[1] or (above is not None and not (cut & above).any()):
+    areas = np.bincount(labels.ravel(), minlength=n + 1)[1:] * (dy * dx)
+    for label in np.flatnonzero((areas >= LUMEN_MM2[0]) & (areas <= LUMEN_MM2[1])) + 1:
+        cut, mm2 = labels[0] == label, areas[label - 1]
+        if above is not None and not (cut & above).any():
             continue
         ys, xs = np.nonzero(cut)
         off_middle = abs(xs.mean() - (columns[0] + columns[-1]) / 2) / (columns[-1] - columns[0] + 1)

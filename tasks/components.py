@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from artifacts.geometry import Geometry
 from artifacts.lumps import Lump
 from artifacts.lungmask import LungMask
-from tasks.balls import box_of
 from tasks.pleura import pleura_distance_mm
 
 
@@ -45,24 +44,24 @@ def find_components(heat: NDArray[np.uint8], above: int, least_voxels: float) ->
     """26-connected voxels of ``heat`` ``[z, y, x]`` greater than ``above``; components below ``least_voxels`` are dropped."""
     import cc3d
 
-    mask = heat > above
-    if not mask.any():
+    everywhere = heat > above
+    zyx = np.stack(np.unravel_index(np.flatnonzero(everywhere), heat.shape), axis=1)
+    if not len(zyx):
         none = np.zeros(0, dtype=np.intp)
         return Components((1, 1, 1), (0, 0, 0), none, none.reshape(0, 3), none.astype(np.uint8), none, 0)
-    box = box_of(mask)
-    mask = np.pad(mask[box], 1)
-    corner = tuple(s.start - 1 for s in box)
-    flat = np.flatnonzero(mask)
+    corner = zyx.min(axis=0) - 1
+    mask = np.pad(everywhere[tuple(slice(a + 1, b + 1) for a, b in zip(corner, zyx.max(axis=0), strict=True))], 1)
+    flat = np.ravel_multi_index(tuple((zyx - corner).T), mask.shape)
     of = cc3d.connected_components(mask, connectivity=26).ravel()[flat].astype(np.intp) - 1
-    big = np.bincount(of) >= least_voxels
-    flat, of = flat[big[of]], (np.cumsum(big) - 1)[of[big[of]]]
-    zyx = np.stack(np.unravel_index(flat, mask.shape), axis=1) + corner
+    kept = np.bincount(of) >= least_voxels
+    chosen = kept[of]
+    flat, zyx, of = flat[chosen], zyx[chosen], (np.cumsum(kept) - 1)[of[chosen]]
     weight = heat[tuple(zyx.T)]
-    count = int(big.sum())
+    count = int(kept.sum())
     peak = np.zeros(count, dtype=np.uint8)
     np.maximum.at(peak, of, weight)
     order = np.lexsort((np.arange(count), -np.bincount(of, minlength=count), -peak.astype(int)))
-    return Components(mask.shape, corner, flat, zyx, weight, np.argsort(order)[of], count)  # type: ignore[arg-type]
+    return Components(mask.shape, tuple(corner.tolist()), flat, zyx, weight, np.argsort(order)[of], count)  # type: ignore[arg-type]
 
 
 def describe(found: Components, lung_mask: LungMask, geometry: Geometry) -> list[Lump]:

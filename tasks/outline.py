@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from artifacts.errors import ScanRefused
-from artifacts.lungmask import LungMask
+from artifacts.lungmask import LEFT, RIGHT, LungMask
 from artifacts.volume import Volume
 from tasks.airways import airways
 from tasks.balls import Mask, box_of, close, dilate
@@ -147,20 +147,22 @@ def _filled(mask: Mask) -> Mask:
 def _paint(fine: NDArray[np.uint8], both: Mask, grid: CoarseGrid) -> None:
     """Write 1 and 2 into ``fine`` (a patient view): the right and the left mask interpolated linearly and cut at one half."""
     along_z, along_y, along_x = (grid.weights(axis) for axis in range(3))
-    both = both.astype(np.float32)
-    for z, blend in enumerate(along_z):
-        near = np.flatnonzero(blend)
-        plane = np.tensordot(blend[near], both[:, near], axes=(0, 1))  # [side, y, x]
-        rows, columns = (_span(plane.any(axis=(0, 2)), along_y), _span(plane.any(axis=(0, 1)), along_x))
-        if rows is None or columns is None:
+    for label, mask in zip((RIGHT, LEFT), both, strict=True):
+        if not mask.any():
             continue
-        of_right, of_left = (along_y[rows] @ side @ along_x[columns].T for side in plane)
-        fine[z, rows, columns] = np.where(
-            of_right + of_left > 0.5, np.where(of_right >= of_left, np.uint8(1), np.uint8(2)), np.uint8(0)
-        )
+        used = box_of(mask)
+        weights_y, weights_x = along_y[:, used[1]], along_x[:, used[2]]
+        rows, columns = _span(weights_y), _span(weights_x)
+        coarse = mask[:, used[1], used[2]].astype(np.float32)
+        for z in np.flatnonzero(along_z[:, used[0]].any(axis=1)):
+            near = np.flatnonzero(along_z[z])
+            plane = np.tensordot(along_z[z, near], coarse[near], axes=1)
+            inside = weights_y[rows] @ plane @ weights_x[columns].T >= 0.5
+            target = fine[z, rows, columns]
+            np.maximum(target, np.multiply(inside, np.uint8(label), dtype=np.uint8), out=target)
 
 
-def _span(used: NDArray[np.bool_], weights: NDArray[np.float32]) -> slice | None:
-    """The fine indices that any used block reaches."""
-    reached = np.flatnonzero(weights @ used.astype(np.float32))
-    return slice(int(reached[0]), int(reached[-1]) + 1) if len(reached) else None
+def _span(weights: NDArray[np.float32]) -> slice:
+    """The fine indices that these blocks reach."""
+    reached = np.flatnonzero(weights.any(axis=1))
+    return slice(int(reached[0]), int(reached[-1]) + 1)
