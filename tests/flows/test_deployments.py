@@ -1,0 +1,61 @@
+"""prefect.yaml: unknown keys are silently ignored by Prefect, so they are looked for here; entry points, parameters, forms."""
+
+import inspect
+from importlib import import_module
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+
+FILE = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+DEPLOYMENTS = {d["name"]: d for d in FILE["deployments"]}
+KNOWN = {"name", "description", "entrypoint", "parameters", "schedules", "tags", "work_pool", "concurrency_limit", "version"}
+
+
+def flow_of(deployment):
+    path, name = deployment["entrypoint"].split(":")
+    return getattr(import_module(path.removesuffix(".py").replace("/", ".")), name)
+
+
+def test_the_top_has_only_keys_that_prefect_reads():
+    assert FILE.keys() <= {"name", "prefect-version", "build", "push", "pull", "definitions", "deployments"}
+
+
+def test_screen_every_stage_and_a_nightly_one_are_deployed():
+    from flows.nodule_line import STAGES
+
+    assert DEPLOYMENTS.keys() == {"screen", "nightly", *STAGES}
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_each_deployment_names_what_exists(name):
+    deployment = DEPLOYMENTS[name]
+    assert deployment.keys() <= KNOWN
+    flow = flow_of(deployment)
+    assert deployment.get("parameters", {}).keys() <= inspect.signature(flow.fn).parameters.keys()
+    for schedule in deployment.get("schedules", []):
+        assert schedule.keys() <= {"cron", "interval", "timezone", "active", "slug"}
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_each_form_has_titles_and_descriptions(name):
+    from prefect.utilities.callables import parameter_schema
+
+    schema = parameter_schema(flow_of(DEPLOYMENTS[name])).model_dump()
+    for field in schema["properties"].values():
+        assert field.get("title")
+    models = schema.get("definitions") or schema.get("$defs") or {}
+    for title, model in models.items():
+        for field_name, field in model.get("properties", {}).items():
+            assert field.get("description"), f"{title}.{field_name} has no description"
+
+
+def test_numbers_in_the_forms_are_bounded():
+    from flows.nodule_line import STAGES
+
+    for stage in STAGES.values():
+        for name, field in stage.params.model_json_schema()["properties"].items():
+            if field.get("type") in ("number", "integer"):
+                bounds = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"} & field.keys()
+                assert len(bounds) == 2, f"{stage.name}.{name} needs a lower and an upper bound"
