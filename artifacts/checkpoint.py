@@ -110,7 +110,7 @@ def write_checkpoint(folder: Path, card: Card, tensors: dict[str, NDArray[Any]])
 
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{card.role}.safetensors"
-    body = save({k: np.ascontiguousarray(v) for k, v in tensors.items()})
+    body = save({k: np.asarray(v, order="C") for k, v in tensors.items()})
     for target, content in ((path, body), (path.with_suffix(".json"), card.model_dump_json(indent=1).encode() + b"\n")):
         temporary = target.with_name(f".{target.name}.tmp")
         temporary.write_bytes(content)

@@ -35,7 +35,7 @@ def segment(
     volume: Volume,
     lung_mask: LungMask,
     *,
-    params: SegmentParams = SegmentParams(),  # noqa: B008
+    params: SegmentParams = SegmentParams(),
     network: Network,
     progress: Progress = silent,
 ) -> HeatMap:

@@ -41,6 +41,12 @@ def load_network(checkpoint: Checkpoint, device: str | torch.device = "cpu", pre
 
     card = checkpoint.card
     module = build(card.architecture, **card.arguments)
+    crop = card.input.crop
+    if crop is not None and getattr(module, "crop_zyx", crop.shape_zyx) != crop.shape_zyx:
+        raise WeightsError(
+            f"the {card.role} card contradicts itself: it asks for crops of {crop.shape_zyx} voxels, "
+            f"its network takes {module.crop_zyx}; build or import the checkpoint again"
+        )
     load_strictly(module, {k: torch.from_numpy(v) for k, v in checkpoint.tensors().items()}, card.role, card.architecture)
     device, dtype = torch.device(device), getattr(torch, precision)
     module = module.eval().requires_grad_(False).to(device)

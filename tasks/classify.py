@@ -1,0 +1,49 @@
+"""classify: how probably each candidate is a nodule."""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import Field
+
+from artifacts.crops import Crops
+from artifacts.scores import Scores
+from tasks.nets import Network
+from tasks.nets.judging import FLIPS_ZYX, probabilities
+from tasks.stage import Params, Progress, silent, stage
+
+FIRST_PASS = 0.7  # its share of the progress
+
+
+class ClassifyParams(Params):
+    """Where one look is not enough."""
+
+    doubt_above: float = Field(
+        0.1, ge=0, le=1, description="Candidates with a probability from here on are looked at in all 8 flips, and averaged"
+    )
+    doubt_below: float = Field(1.0, ge=0, le=1, description="... up to here; equal bounds: no candidate is flipped")
+
+
+@stage("classify", version=1, params=ClassifyParams, network="nodule", gpu=True)
+def classify(
+    crops: Crops,
+    *,
+    params: ClassifyParams = ClassifyParams(),
+    network: Network,
+    progress: Progress = silent,
+) -> Scores:
+    """The nodule probability of every crop; where it is in doubt, the mean over the crop's 8 flips.
+
+    WeightsError where the crops are not what the classifier's card asks for.
+    """
+    everyone = np.arange(len(crops.hu))
+    p = probabilities(network, crops, everyone, progress=lambda share: progress(FIRST_PASS * share))
+    flips = np.ones(len(p), dtype=np.int32)
+    if params.doubt_above < params.doubt_below:
+        doubtful = np.flatnonzero((p >= params.doubt_above) & (p <= params.doubt_below))
+        others = probabilities(
+            network, crops, doubtful, FLIPS_ZYX[1:], lambda share: progress(FIRST_PASS + (1 - FIRST_PASS) * share)
+        )
+        p[doubtful] = (p[doubtful] + (len(FLIPS_ZYX) - 1) * others) / len(FLIPS_ZYX)
+        flips[doubtful] = len(FLIPS_ZYX)
+    progress(1.0)
+    return Scores("nodule", p, flips)

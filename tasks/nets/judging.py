@@ -1,0 +1,69 @@
+"""What a classifier says of crops: shared by the stages that ask one."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from artifacts.crops import Crops
+from artifacts.errors import WeightsError
+from tasks.nets.network import Network, windowed
+from tasks.stage import Progress, silent
+
+if TYPE_CHECKING:
+    import torch
+
+CROPS_AT_ONCE = {"cpu": 4, "cuda": 256}  # on a CPU as many as its caches hold
+FLIPS_ZYX = tuple(tuple(axis for axis, flip in enumerate(flips, start=2) if flip) for flips in product((False, True), repeat=3))
+
+
+def check_pairing(network: Network, crops: Crops) -> None:
+    """WeightsError unless the crops are what the classifier's card asks for."""
+    card, shape = network.card, crops.hu.shape[1:]
+    if card.input.crop is None:
+        raise WeightsError(f"the {card.role} card does not say what crops its network takes; build or import it again")
+    want = card.input.crop
+    spacing = want.spacing_zyx_mm
+    if shape != want.shape_zyx or (spacing is not None and not np.allclose(spacing, crops.spacing_zyx_mm, rtol=1e-3)):
+        raise WeightsError(
+            f"the {card.role} network takes crops of {want.shape_zyx} voxels of {spacing or 'any'} mm, these are {shape} "
+            f"of {tuple(round(s, 3) for s in crops.spacing_zyx_mm)} mm: crop again for this network"
+        )
+
+
+def probabilities(
+    network: Network,
+    crops: Crops,
+    which: NDArray[np.intp],
+    flips: tuple[tuple[int, ...], ...] = ((),),
+    progress: Progress = silent,
+) -> NDArray[np.float32]:
+    """``[len(which)]`` probability of the card's positive class for the crops at ``which``, the mean over ``flips``.
+
+    A flip is a tuple of axes of ``N x C x D x H x W``; ``FLIPS_ZYX`` are all eight. WeightsError where the crops are not what
+    the card asks for or the network's answer is not finite.
+    """
+    import torch
+
+    check_pairing(network, crops)
+    answers = np.empty(len(which), dtype=np.float32)
+    step = CROPS_AT_ONCE[network.device.type]
+    lowered = torch.autocast(network.device.type, network.dtype, enabled=network.dtype != torch.float32)
+    with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False), lowered:
+        for start in range(0, len(which), step):
+            part = slice(start, start + step)
+            hu = torch.from_numpy(crops.hu[which[part]]).to(network.device)
+            x = windowed(hu, network.card.input)[:, None]
+            views = [_positive(network, x.flip(axes) if axes else x) for axes in flips]
+            answers[part] = torch.stack(views).mean(dim=0).cpu().numpy()
+            progress(min(start + step, len(which)) / len(which))
+    if not np.isfinite(answers).all():
+        raise WeightsError(f"the {network.card.role} network gave a number that is not finite: its weights are damaged")
+    return answers
+
+
+def _positive(network: Network, x: torch.Tensor) -> torch.Tensor:
+    return network.module(x).float().softmax(dim=1)[:, network.card.positive_class]
