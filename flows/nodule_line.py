@@ -5,10 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.load import load
-from tasks.measure import measure
-from tasks.report import report
-
 from artifacts.checkpoint import Card, Checkpoint, Role
 from artifacts.errors import WeightsError
 from artifacts.store import Ref
@@ -17,7 +13,10 @@ from tasks.crop import crop
 from tasks.grade import grade
 from tasks.group import group
 from tasks.line import Runner, Source
+from tasks.load import load
+from tasks.measure import measure
 from tasks.outline import outline
+from tasks.report import report
 from tasks.segment import segment
 from tasks.stage import Stage
 

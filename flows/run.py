@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from artifacts.report import Report
 from rich.console import Console
 from rich.table import Table
 
 from artifacts.errors import InputError
 from artifacts.home import find_weights
+from artifacts.report import Report
 from artifacts.store import Ref
 from flows.console import TerminalWatcher, watching
 from flows.nodule_line import STAGES, nodule_line

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.reading.find import FoundSeries, choose_series, find_series
-from tasks.reading.read import READER, read_scan
-
 from artifacts.errors import InputError
 from artifacts.private_index import PrivateIndex, signature
 from tasks.line import UNKNOWN
+from tasks.reading.find import FoundSeries, choose_series, find_series
+from tasks.reading.read import READER, read_scan
 from tasks.reading.source import open_source
 
 if TYPE_CHECKING:

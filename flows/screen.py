@@ -6,9 +6,6 @@ from typing import Annotated, Literal
 
 from prefect import flow
 from pydantic import Field
-from tasks.load import LoadParams
-from tasks.measure import MeasureParams
-from tasks.report import ReportParams
 
 from artifacts.errors import HounsfieldError
 from artifacts.home import find_weights
@@ -22,7 +19,10 @@ from tasks.crop import CropParams
 from tasks.grade import GradeParams
 from tasks.group import GroupParams
 from tasks.line import Line
+from tasks.load import LoadParams
+from tasks.measure import MeasureParams
 from tasks.outline import OutlineParams
+from tasks.report import ReportParams
 from tasks.segment import SegmentParams
 
 StageName = Literal["load", "outline", "segment", "group", "crop", "classify", "grade", "measure", "report"]

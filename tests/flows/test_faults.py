@@ -39,7 +39,7 @@ def started(cli: Cli, stage: str, where: str, series):
 
 
 def temporary(cli: Cli):
-    return [p for p in (cli.home / "store" / "artifacts").rglob(".tmp-*")] + list((cli.home / "private" / "scratch").glob("*"))
+    return list((cli.home / "store" / "artifacts").rglob(".tmp-*")) + list((cli.home / "private" / "scratch").glob("*"))
 
 
 @pytest.mark.parametrize("stage", STAGES)
