@@ -78,6 +78,7 @@ class Picture:
 
     def __init__(self, hu: NDArray[np.int16], frame: Frame, window: tuple[float, float] = LUNG_WINDOW):
         self.frame = frame
+        self._ticked = False  # letters make room for ticks
         self.image = frame.sample(grey(self._needed(hu), window)).convert("RGB")
 
     def _needed(self, array: NDArray[Any]) -> NDArray[Any]:
@@ -112,6 +113,7 @@ class Picture:
     def ticks(self, zyx: ArrayLike, color: Color = OUTLINE) -> Picture:
         """Short strokes at the four borders that point at a position and hide nothing of it."""
         (x, y), (w, h) = self.frame.pixel(zyx), self.image.size
+        self._ticked = True
         n = max(min(w, h) // 14, 5)
         draw = _draw(self.image)
         for stroke in ((x, 0, x, n), (x, h - 1 - n, x, h - 1), (0, y, n, y), (w - 1 - n, y, w - 1, y)):
@@ -119,12 +121,15 @@ class Picture:
         return self
 
     def box(self, zyx: ArrayLike, side_mm: float, color: Color = OUTLINE, text: str = "") -> Picture:
-        """A square around a position."""
+        """A square around a position, with a text on a chip at its corner."""
         (x, y), r = self.frame.pixel(zyx), side_mm / 2 * self.frame.px_per_mm
         draw = _draw(self.image)
         draw.rectangle((x - r, y - r, x + r, y + r), outline=color, width=2)
         if text:
-            write(self.image, (x + r + 4, y - r - 3), text, color)
+            wide = draw.textlength(text, font=_font(14)) + 8
+            left = x + r if x + r + wide < self.image.width else x - r - wide
+            draw.rectangle((left, y - r, left + wide, y - r + 17), fill=color)
+            draw.text((left + wide / 2, y - r + 9), text, fill=(0, 0, 0), font=_font(14), anchor="mm")
         return self
 
     def ring(self, zyx: ArrayLike, radius_mm: float, color: Color, least_px: float = 2.5) -> Picture:
@@ -137,8 +142,9 @@ class Picture:
         w, h = self.image.size
         if letters:
             left, right = self.frame.cut.edges
-            write(self.image, (5, h / 2), left, anchor="lm", size=13)
-            write(self.image, (w - 5, h / 2), right, anchor="rm", size=13)
+            y = h / 2 - (16 if self._ticked else 0)
+            write(self.image, (5, y), left, anchor="lm", size=14)
+            write(self.image, (w - 5, y), right, anchor="rm", size=14)
         if scale:
             self._scale_bar()
         if text:

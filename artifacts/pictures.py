@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from artifacts.heatmap import HeatMap
     from artifacts.lumps import Lump, Lumps
     from artifacts.lungmask import LungMask
+    from artifacts.report import Report
     from artifacts.scores import Scores
     from artifacts.volume import Volume
 
@@ -198,6 +199,19 @@ def findings_preview(findings: Findings, volume: Volume) -> Preview:
     )
 
 
+def report_preview(report: Report, findings: Findings, volume: Volume) -> Preview:
+    """The findings, quality control, and what the report rests on."""
+    d, shown = report.document, findings_preview(findings, volume)
+    weights = {s["weights"]["digest"]: s["weights"] for s in d["provenance"]["stages"] if s["weights"]}
+    checks = [{"severity": q["severity"], "check": q["code"], "what": q["message"]} for q in d["qc"]]
+    rests = [
+        {"role": w["role"], "name": w["name"], "licence": w["licence"], "digest": w["digest"][:12]} for w in weights.values()
+    ]
+    return Preview(
+        f"{d['headline']}. {d['notice']}", {**shown.tables, "Quality control": checks, "Weights": rests}, shown.pictures
+    )
+
+
 # -- shared with the report -------------------------------------------------------------------------------------------------
 
 
@@ -306,6 +320,12 @@ class Lungs:
         mr, mc = (LUNG_MARGIN_MM / d for d in cut.spacing_mm)
         box = (max(r0 - mr, 0), max(c0 - mc, 0), min(r1 + 1 + mr, cut.shape[0]), min(c1 + 1 + mc, cut.shape[1]))
         return Frame.part(cut, box, px_per_mm)
+
+    def square(self, cut: Cut, pixels: int) -> Frame:
+        """All of the lungs in a square picture."""
+        middle = [(low + high) / 2 for low, high in self.bounds]
+        frame = self.frame(cut, 1.0)
+        return Frame.around(cut, middle, max(frame.size), pixels)
 
     def picture(
         self, volume: Volume, cut: Cut, px_per_mm: float, window: tuple[float, float] = LUNG_WINDOW, width: float = 1.4
