@@ -19,7 +19,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -30,22 +29,14 @@ import torch
 from torch import nn
 
 from artifacts.checkpoint import Card, CropSpec, InputSpec, Role, read_checkpoint, write_checkpoint
-from artifacts.findings import Finding
-from tasks.classify import classify
-from tasks.crop import CropParams, crop
-from tasks.grade import grade
-from tasks.group import group
-from tasks.measure import measure
 from tasks.nets import build, load_network
 from tasks.nets.network import windowed
-from tasks.outline import outline
-from tasks.phantom import Phantom, PhantomNodule, make_phantom
-from tasks.segment import segment
 from tasks.training.batches import crop_batches, patch_batches
 from tasks.training.candidates import Examples, bright_places, concatenate, cut_examples, jittered, proposed
+from tasks.training.evaluation import line_metrics, malignancy_aucs, screen_seed, table
 from tasks.training.loop import Loss, seed_everything, train
 from tasks.training.losses import dice_and_cross_entropy, soft_cross_entropy
-from tasks.training.metrics import roc_auc, tally
+from tasks.training.metrics import roc_auc
 from tasks.training.phantoms import Patches, cut_patches, seeds, training_phantom
 
 Result = TypeVar("Result")
@@ -173,7 +164,7 @@ def train_malignancy(run: Run, folder: Path, data: Examples, validation: Example
     batches = crop_batches(np.random.default_rng(3), nodules.hu, nodules.risk, WINDOW, size=32, share=0.5)
     card = fitted(run, folder, classifier_card("malignancy"), nodule, batches, soft_cross_entropy, learning_rate=1.5e-3)
     seen = validation.keep(validation.nodule >= 0)
-    metrics = malignancy_metrics(probability(nodule, seen.hu), seen.risk, seen.malignant, seen.diameter_mm, "crops_validation")
+    metrics = {"crops_validation": malignancy_aucs(probability(nodule, seen.hu), seen.risk, seen.malignant, seen.diameter_mm)}
     run.say(f"malignancy classifier on unseen nodules: {metrics}")
     return card.model_copy(update={"metrics": metrics})
 
@@ -190,15 +181,16 @@ def classifier_card(role: Role) -> Card:
     )
 
 
-def fitted(run: Run, folder: Path, card: Card, module: nn.Module, batches: Iterator[Any], loss: Loss, *, learning_rate: float) -> Card:
+def fitted(
+    run: Run, folder: Path, card: Card, module: nn.Module, batches: Iterator[Any], loss: Loss, *, learning_rate: float
+) -> Card:
     """Train, write the checkpoint, and say in the card how."""
     steps, started = max(20, round(STEPS_A_MINUTE[card.role] * run.minutes)), time.perf_counter()
     for report in train(module, batches, loss, steps=steps, learning_rate=learning_rate, report_every=max(1, steps // 10)):
         run.say(f"{card.role}: step {report['step']} of {steps}, loss {report['loss']:.4f}")
-    used = {k: [r.start, r.stop - 1] for k, r in run.split().items() if k != "segmenter" or card.role == "segmenter" or True}
     training = {
         "data": "synthetic phantoms (tasks.phantom); nothing of a patient",
-        "seeds_first_last": used,
+        "seeds_first_last": {k: [r.start, r.stop - 1] for k, r in run.split().items()},
         "seed": {"segmenter": 1, "nodule": 2, "malignancy": 3}[card.role],
         "steps": steps,
         "minutes": round((time.perf_counter() - started) / 60, 1),
@@ -219,7 +211,29 @@ def probability(module: nn.Module, hu: np.ndarray) -> np.ndarray:
     return torch.cat([module(x).softmax(1)[:, 1] for x in parts]).numpy()
 
 
-def malignancy_metrics(p: np.ndarray, risk: np.ndarray, truth: np.ndarray, diameter: np.ndarray, where: str) -> dict[str, float]:
-    """The network's AUC beside what size alone gives and what the best possible reader (who knows the risk) would get."""
-    scores = {"auc": p, "auc_of_diameter_alone": diameter, "auc_of_the_risk_itself": risk}
-    return {f"{k}_{where}": round(roc_auc(s, truth), 4) for k, s in scores.items()}
+def finish(run: Run, folder: Path, cards: dict[Role, Card]) -> None:
+    """Try the whole line on unseen phantoms, complete the cards, and put everything where it belongs."""
+    run.say(f"testing on {run.tests} phantoms never trained on")
+    outcomes = in_processes(run, partial(screen_seed, folder), run.split()["test"])
+    for row in table(outcomes):
+        run.say("  ".join(f"{k} {v}" for k, v in row.items()))
+    metrics = line_metrics(outcomes)
+    run.say(f"the whole line: {metrics}")
+    minutes = round((time.perf_counter() - run.started) / 60, 1)
+    for role, card in cards.items():
+        own = {"whole_line_test": metrics, **card.metrics}
+        done = card.model_copy(update={"metrics": own, "training": {**card.training, "minutes_of_the_whole_run": minutes}})
+        write_checkpoint(run.out, done, read_checkpoint(folder, role).tensors())
+
+
+def in_processes(run: Run, work: Callable[[int], Result], over: Sequence[int]) -> list[Result]:
+    """``work`` on every seed, several at once, in order."""
+    if run.workers == 1:
+        return [work(seed) for seed in over]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(run.workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        return list(pool.map(work, over))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Networks tried on phantoms they never saw, through the whole line of stages, and what came of it in numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from artifacts.checkpoint import Role, read_checkpoint
+from artifacts.findings import Finding
+from tasks.classify import classify
+from tasks.crop import CropParams, crop
+from tasks.grade import grade
+from tasks.group import group
+from tasks.nets import Network, load_network
+from tasks.outline import outline
+from tasks.phantom import Phantom, PhantomNodule, make_phantom
+from tasks.segment import segment
+from tasks.training.metrics import roc_auc, tally
+
+LARGE_MM = 6.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the line made of one phantom."""
+
+    seed: int
+    nodules: list[PhantomNodule]
+    findings: list[Finding]
+    candidates: int
+
+
+def screened(phantom: Phantom, networks: Mapping[Role, Network]) -> Outcome:
+    """The stages one after the other, in memory."""
+    from tasks.measure import measure
+
+    volume = phantom.volume
+    lungs = outline(volume)
+    heat = segment(volume, lungs, network=networks["segmenter"])
+    lumps = group(volume, lungs, heat)
+    spec = networks["nodule"].card.input.crop
+    crops = crop(volume, lumps, params=CropParams(spec=spec) if spec else CropParams())
+    nodule = classify(crops, network=networks["nodule"])
+    malignancy = grade(crops, nodule, network=networks["malignancy"])
+    found = measure(volume, lungs, heat, lumps, nodule, malignancy)
+    return Outcome(phantom.seed, phantom.nodules, found.findings, len(lumps.candidates))
+
+
+def screen_seed(folder: Path, seed: int) -> Outcome:
+    """Phantom ``seed`` as `make demo` makes it, screened with the weights set in ``folder``."""
+    roles: tuple[Role, ...] = ("segmenter", "nodule", "malignancy")
+    return screened(make_phantom(seed), {role: load_network(read_checkpoint(folder, role)) for role in roles})
+
+
+def table(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """A row a phantom: nodules of at least 6 mm and how many of them were found, false findings, median diameter error."""
+    rows = []
+    for o in outcomes:
+        t = tally(o.nodules, o.findings)
+        large = [k for k, n in enumerate(o.nodules) if n.diameter_mm >= LARGE_MM]
+        rows.append(
+            {
+                "seed": o.seed,
+                "nodules": len(o.nodules),
+                "found": len(t.found),
+                "large": len(large),
+                "large_found": sum(k in t.found for k in large),
+                "false": len(t.false),
+                "candidates": o.candidates,
+                "diameter_error_mm": round(float(np.median(t.diameter_errors)), 2) if t.diameter_errors else None,
+            }
+        )
+    return rows
+
+
+def line_metrics(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Sums over all phantoms, at p > 0.5; malignancy of the nodules that were found."""
+    rows = table(outcomes)
+    tallies = [tally(o.nodules, o.findings) for o in outcomes]
+    errors = [e for t in tallies for e in t.diameter_errors]
+    graded = [
+        (f.p_malignant, n.malignant, n.p_malignant, n.diameter_mm)
+        for o, t in zip(outcomes, tallies, strict=True)
+        for n, f in ((o.nodules[k], f) for k, f in t.found.items())
+        if f.p_malignant is not None
+    ]
+    p, truth, risk, diameter = np.array(graded, dtype=np.float64).reshape(-1, 4).T
+    return {
+        "synthetic": True,
+        "phantoms": len(rows),
+        "nodules_6mm": sum(r["large"] for r in rows),
+        "nodules_6mm_found": sum(r["large_found"] for r in rows),
+        "nodules": sum(r["nodules"] for r in rows),
+        "nodules_found": sum(r["found"] for r in rows),
+        "false_findings_a_phantom": round(float(np.mean([r["false"] for r in rows])), 2),
+        "most_false_findings": max(r["false"] for r in rows),
+        "median_diameter_error_mm": round(float(np.median(errors)), 2) if errors else None,
+        "malignancy": malignancy_aucs(p, risk, truth > 0, diameter),
+    }
+
+
+def malignancy_aucs(p: np.ndarray, risk: np.ndarray, malignant: np.ndarray, diameter: np.ndarray) -> dict[str, float | int]:
+    """The network's AUC beside what size alone gives and what a reader who knows the risk would get."""
+    scores = {"auc": p, "auc_of_diameter_alone": diameter, "auc_of_the_risk_itself": risk}
+    aucs = {k: round(roc_auc(s, malignant), 4) for k, s in scores.items()}
+    return {"nodules": len(p), **{k: v for k, v in aucs.items() if not np.isnan(v)}}
