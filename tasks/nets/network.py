@@ -97,7 +97,7 @@ def settle_device(wanted: str = "auto") -> torch.device:
 
 
 def settle_precision(wanted: str, device: torch.device) -> Precision:
-    """``auto``: bfloat16 where the hardware is good at it (CUDA of capability 8.0 on, CPUs with AMX), else float32."""
+    """``auto``: bfloat16 where the hardware is good at it (CUDA of capability 8.0 on, CPUs with bfloat16 units), else float32."""
     if wanted in ("float32", "bfloat16"):
         return wanted  # type: ignore[return-value]
     if wanted != "auto":
@@ -106,14 +106,17 @@ def settle_precision(wanted: str, device: torch.device) -> Precision:
         import torch
 
         return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float32"
-    return "bfloat16" if cpu_has_amx() else "float32"
+    return "bfloat16" if cpu_has_bfloat16() else "float32"
 
 
 @cache
-def cpu_has_amx(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether this CPU multiplies bfloat16 matrices in hardware tiles."""
+def cpu_has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware: in tiles (AMX) or vectors (AVX-512 BF16); else it would be slower.
+
+    Measured on two Zen 5 cores with the vectors alone: the segmenter 1.6 times, the classifier 1.5 times as fast as float32.
+    """
     try:
         words = set(cpuinfo.read_text().split())
     except OSError:
         return False
-    return {"amx_bf16", "amx_tile"} <= words
+    return {"amx_bf16", "amx_tile"} <= words or "avx512_bf16" in words
