@@ -45,4 +45,4 @@ def label_map(labels: NDArray[Any], geometry: Geometry, description: str = "") -
         b"", b"n+1\0",
     )  # fmt: skip
     deflate = zlib.compressobj(1, zlib.DEFLATED, 31)
-    return deflate.compress(header) + deflate.compress(memoryview(values).cast("B")) + deflate.flush()
+    return deflate.compress(header) + deflate.compress(values.data) + deflate.flush()
