@@ -1,0 +1,105 @@
+"""What series a folder holds, from headers alone: nested folders, mixed series, files without extension, image files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter, defaultdict
+from pathlib import Path
+
+from artifacts.errors import InputError
+from tasks.reading.choose import choose_series
+from tasks.reading.found import PSEUDONYM, FoundSeries, series_from_slices
+from tasks.reading.frames import frames_of, is_multi_frame
+from tasks.reading.header import BrokenHeader, RawHeader, read_header
+from tasks.reading.images import IMAGE_SUFFIXES, image_series, image_suffix
+from tasks.reading.slices import SliceHeader, slice_of
+
+__all__ = ["FoundSeries", "choose_series", "find_series"]
+
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+DIRECTORY_RECORD = "1.2.840.10008.1.3.10"  # a DICOMDIR lists images and is none
+
+
+def find_series(source: Path) -> list[FoundSeries]:
+    """Every series in a folder, however deep, or in one file; eligible or not, ordered by UID.
+
+    Files that are neither DICOM nor images are passed over; files that claim to be DICOM and cannot be read are counted with
+    the series that they lie beside. Raises InputError where nothing can be read.
+    """
+    files = sorted(_files(source))
+    images = [f for f in files if image_suffix(f)]
+    slices, broken = _headers([f for f in files if not image_suffix(f)])
+    found = _group(slices, broken) + [image_series(f) for f in images]
+    if not found:
+        total = sum(broken.values())
+        if total:
+            raise InputError(f"{total} file{'s' * (total > 1)} claim to be DICOM, but none can be read: cut short or damaged")
+        what = "the folder is empty" if not files else f"none of the {len(files)} files is a CT"
+        raise InputError(f"{what}: give a folder of DICOM, a zip, or one of {', '.join(IMAGE_SUFFIXES)}")
+    return sorted(found, key=lambda f: f.uid)
+
+
+def _files(source: Path) -> list[Path]:
+    if source.is_file():
+        return [source]
+    return [
+        Path(folder, name)
+        for folder, folders, names in os.walk(source)
+        for name in names
+        if not name.startswith(".") and "__MACOSX" not in folder and folders is not None
+    ]
+
+
+def _headers(files: list[Path]) -> tuple[list[SliceHeader], Counter[Path]]:
+    """Slices of all DICOM files with an image or a series, and how many broken files each folder holds."""
+    slices: list[SliceHeader] = []
+    broken: Counter[Path] = Counter()
+    for path in files:
+        try:
+            header = _header(path)
+            if header is None:
+                continue
+            slices.extend(frames_of(path, header) if is_multi_frame(header) else [slice_of(path, header)])
+        except (BrokenHeader, OSError):
+            broken[path.parent] += 1
+    return slices, broken
+
+
+def _header(path: Path) -> RawHeader | None:
+    """None for what is no DICOM, or a DICOM that belongs to no series."""
+    with path.open("rb", buffering=0) as f:
+        size = os.fstat(f.fileno()).st_size
+        header = read_header(f, path, size)
+    if header is None:
+        if path.suffix.lower() in DICOM_SUFFIXES:
+            raise BrokenHeader
+        return None
+    if header.text("sop_class").startswith(DIRECTORY_RECORD):
+        return None
+    if not header.text("series_uid") and not header.text("modality"):
+        raise BrokenHeader
+    return header
+
+
+def _group(slices: list[SliceHeader], broken: Counter[Path]) -> list[FoundSeries]:
+    groups: dict[str, list[SliceHeader]] = defaultdict(list)
+    nameless: dict[Path, list[SliceHeader]] = defaultdict(list)
+    for s in slices:
+        if s.series_uid:
+            groups[s.series_uid].append(s)
+        else:
+            nameless[s.path.parent].append(s)
+    for group in nameless.values():
+        groups[_pseudonym(group)].extend(group)
+    return [
+        series_from_slices(uid, group, sum(broken[f] for f in {s.path.parent for s in group})) for uid, group in groups.items()
+    ]
+
+
+def _pseudonym(slices: list[SliceHeader]) -> str:
+    """Of content, never of a path."""
+    h = hashlib.blake2b(digest_size=6)
+    for s in sorted(slices, key=lambda s: (s.position or (), s.sop_uid or "")):
+        h.update(repr((s.position, s.sop_uid, s.format)).encode())
+    return PSEUDONYM + h.hexdigest()

@@ -1,0 +1,153 @@
+"""Image files (MetaImage, NIfTI, NRRD) from their headers: what is said and what is wrong, before SimpleITK reads any voxel."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from artifacts.errors import HounsfieldError, InputError
+from artifacts.geometry import Geometry
+from tasks.reading.found import LEAST_CHEST_MM, PSEUDONYM, FoundSeries, Unless
+from tasks.reading.metaimage import check_metaimage
+from tasks.reading.nifti import check_nifti
+from tasks.reading.nrrd import check_nrrd
+from tasks.reading.raw import check_size
+
+IMAGE_SUFFIXES = (".mhd", ".mha", ".nii", ".nii.gz", ".nrrd")
+FORMATS = {".mhd": "mhd", ".mha": "mhd", ".nii": "nifti", ".nii.gz": "nifti", ".nrrd": "nrrd"}
+CHECKS = {"mhd": check_metaimage, "nifti": check_nifti, "nrrd": check_nrrd}
+LUNA16_STEM = re.compile(r"[0-9.]{20,64}")
+HEAD = 65536
+
+
+def image_suffix(path: Path) -> str | None:
+    """The suffix of an image file, ``.nii.gz`` included; None for other files."""
+    name = path.name.lower()
+    return next((s for s in sorted(IMAGE_SUFFIXES, key=len, reverse=True) if name.endswith(s)), None)
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    geometry: Geometry
+    signed: bool  # can hold air's -1000
+
+
+def image_series(path: Path) -> FoundSeries:
+    """A file as a series of its own; what is wrong with it as ``why_not``."""
+    suffix = image_suffix(path) or ""
+    kind = FORMATS[suffix]
+    try:
+        header = image_header(path)
+    except HounsfieldError as e:
+        return _broken(path, kind, str(e))
+    g = header.geometry
+    (x, _), (y, _), (z, _) = g.patient_axes
+    extent = g.shape_zyx[z] * g.spacing_zyx[z]
+    why: str | None = None
+    unless: Unless = "never"
+    if extent < LEAST_CHEST_MM:
+        why, unless = f"covers {extent:.0f} mm, a part of a chest ({LEAST_CHEST_MM:.0f} mm at least)", "partial"
+    return FoundSeries(
+        uid=image_uid(path) or _pseudonym(path),
+        files=image_files(path),
+        source_format=kind,
+        modality="CT",
+        rows=g.shape_zyx[y],
+        columns=g.shape_zyx[x],
+        n_slices=g.shape_zyx[z],
+        spacing=(g.spacing_zyx[z], g.spacing_zyx[y], g.spacing_zyx[x]),
+        thickness_mm=None,
+        kernel=None,
+        extent_mm=extent,
+        orientation="axial",
+        elsewhere=not header.signed,
+        why_not=why,
+        unless=unless,
+    )
+
+
+def _broken(path: Path, kind: str, why: str) -> FoundSeries:
+    return FoundSeries(
+        uid=image_uid(path) or _pseudonym(path),
+        files=(path,),
+        source_format=kind,
+        modality="CT",
+        rows=0,
+        columns=0,
+        n_slices=0,
+        spacing=None,
+        thickness_mm=None,
+        kernel=None,
+        extent_mm=0.0,
+        orientation="unknown",
+        why_not=why,
+    )
+
+
+def image_uid(path: Path) -> str | None:
+    """LUNA16 names its files by series UID; any other name could be a patient's and is not kept."""
+    stem = path.name[: -len(image_suffix(path) or "")]
+    return stem if LUNA16_STEM.fullmatch(stem) and "." in stem else None
+
+
+def image_files(path: Path) -> tuple[Path, ...]:
+    """The file, and the one that holds its voxels."""
+    if path.suffix.lower() != ".mhd":
+        return (path,)
+    from tasks.reading.metaimage import voxel_file
+
+    return (path, voxel_file(path))
+
+
+def _pseudonym(path: Path) -> str:
+    with path.open("rb") as f:
+        head = f.read(HEAD)
+    return PSEUDONYM + hashlib.blake2b(head + str(path.stat().st_size).encode(), digest_size=6).hexdigest()
+
+
+def image_header(path: Path) -> ImageHeader:
+    """Raises InputError: broken, more than three dimensions, no affine, zero or negative spacing, too large."""
+    suffix = image_suffix(path) or ""
+    try:
+        signed = CHECKS[FORMATS[suffix]](path)
+    except (OSError, EOFError, ValueError, KeyError, UnicodeError):
+        raise InputError(f"the {FORMATS[suffix]} file is damaged or cut short: its header cannot be read") from None
+    reader = itk_reader(path)
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:
+        raise InputError(f"the {FORMATS[suffix]} file cannot be read: damaged, or its axes are not perpendicular") from None
+    return ImageHeader(geometry_of(reader), signed)
+
+
+def itk_reader(path: Path) -> Any:
+    import SimpleITK as sitk
+
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # its warnings print paths
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    return reader
+
+
+def geometry_of(image: Any) -> Geometry:
+    """The grid of a SimpleITK image or of a reader that has read the header. Raises InputError."""
+    n = image.GetDimension()
+    size, spacing, origin = image.GetSize(), image.GetSpacing(), image.GetOrigin()
+    direction = np.array(image.GetDirection(), dtype=np.float64).reshape(n, n)
+    if n < 3 or any(s != 1 for s in size[3:]):
+        raise InputError(f"the image has {n} dimensions ({' x '.join(map(str, size))}): give one volume, three dimensions")
+    components = image.GetNumberOfComponents if hasattr(image, "GetNumberOfComponents") else image.GetNumberOfComponentsPerPixel
+    if components() != 1:
+        raise InputError("the image has several values a voxel (colour, vectors): give one volume of Hounsfield units")
+    shape = (int(size[2]), int(size[1]), int(size[0]))
+    check_size(shape)
+    directions = tuple(tuple(float(v) for v in direction[:3, k]) for k in (2, 1, 0))
+    try:
+        return Geometry(shape, (spacing[2], spacing[1], spacing[0]), origin[:3], directions)  # type: ignore[arg-type]
+    except ValueError:
+        raise InputError("the image has zero or negative spacing, or axes that do not span space: repair its header") from None

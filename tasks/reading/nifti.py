@@ -1,0 +1,92 @@
+"""NIfTI-1 and -2 headers (nifti1.h, nifti2.h): dimensions, spacing, whether there is an affine at all."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import zlib
+from pathlib import Path
+
+from artifacts.errors import InputError
+
+# offsets in the header: (dim, datatype, bitpix, pixdim, vox_offset, scl_slope, qform_code, srow, xyzt_units) and their formats
+LAYOUTS = {
+    348: {
+        "dim": (40, "8h"), "datatype": (70, "h"), "bitpix": (72, "h"), "pixdim": (76, "8f"), "vox_offset": (108, "f"),
+        "scale": (112, "2f"), "units": (123, "B"), "codes": (252, "2h"), "srow": (280, "12f"),
+    },
+    540: {
+        "dim": (16, "8q"), "datatype": (12, "h"), "bitpix": (14, "h"), "pixdim": (104, "8d"), "vox_offset": (168, "q"),
+        "scale": (176, "2d"), "units": (500, "i"), "codes": (344, "2i"), "srow": (400, "12d"),
+    },
+}  # fmt: skip
+UNSIGNED = frozenset((2, 512, 768, 1280))
+NOT_NUMBERS = frozenset((0, 1, 32, 128, 1792, 2048, 2304))  # bits, complex, colour
+MILLIMETRES_OR_UNSAID = (0, 2)
+
+
+def check_nifti(path: Path) -> bool:
+    """Whether its values can be below zero. Raises InputError."""
+    packed = path.name.lower().endswith(".gz")
+    try:
+        with gzip.open(path) if packed else path.open("rb") as f:
+            head = f.read(540)
+    except (zlib.error, gzip.BadGzipFile):
+        raise ValueError from None
+    order, layout = _layout(head)
+
+    def read(name: str) -> tuple:
+        at, form = layout[name]
+        return struct.unpack_from(order + form, head, at)
+
+    dim, pixdim = read("dim"), read("pixdim")
+    if not 1 <= dim[0] <= 7:
+        raise ValueError
+    sizes = dim[1 : dim[0] + 1]
+    if dim[0] < 3 or any(n > 1 for n in sizes[3:]):
+        shape = " x ".join(map(str, sizes))
+        raise InputError(f"the NIfTI has {dim[0]} dimensions ({shape}): give one volume, three dimensions")
+    if min(sizes[:3]) < 1:
+        raise ValueError
+    if read("datatype")[0] in NOT_NUMBERS:
+        raise InputError("the NIfTI holds colours, bits or complex numbers: give one volume of Hounsfield units")
+    qform, sform = read("codes")
+    if qform <= 0 and sform <= 0:
+        raise InputError(
+            "the NIfTI has no affine (qform_code and sform_code are 0): where its voxels lie is unknown; save it with one"
+        )
+    _check_spacing(pixdim[1:4], read("srow") if sform > 0 else None)
+    if (read("units")[0] & 7) not in MILLIMETRES_OR_UNSAID:
+        raise InputError("the NIfTI is not in millimetres (xyzt_units): save it in millimetres")
+    _check_length(path, packed, int(read("vox_offset")[0]), sizes, read("bitpix")[0])
+    slope, inter = read("scale")
+    return read("datatype")[0] not in UNSIGNED or (slope != 0 and inter < 0)
+
+
+def _layout(head: bytes) -> tuple[str, dict[str, tuple[int, str]]]:
+    for order in "<>":
+        size = struct.unpack_from(order + "i", head)[0] if len(head) >= 348 else 0
+        if size in LAYOUTS and len(head) >= size:
+            return order, LAYOUTS[size]
+    raise ValueError
+
+
+def _check_spacing(pixdim: tuple[float, ...], srow: tuple[float, ...] | None) -> None:
+    steps = [sum(srow[4 * row + k] ** 2 for row in range(3)) ** 0.5 for k in range(3)] if srow else [1.0]
+    if not all(0 < v < 1e4 for v in (*pixdim, *steps)):  # false for NaN too
+        raise InputError("the NIfTI has zero, negative or undefined spacing (pixdim, sform): repair its header")
+
+
+def _check_length(path: Path, packed: bool, offset: int, sizes: tuple[int, ...], bits: int) -> None:
+    voxels = 1
+    for n in sizes:
+        voxels *= n
+    need = max(offset, 0) + voxels * bits // 8
+    if packed:  # gzip ends with the length of what it holds, modulo 2^32 (RFC 1952)
+        with path.open("rb") as f:
+            f.seek(-4, 2)
+            short = struct.unpack("<I", f.read(4))[0] < need % 2**32 if need < 2**32 else False
+    else:
+        short = path.stat().st_size < need
+    if short:
+        raise InputError("the NIfTI is cut short: fewer voxels in the file than its header says")
