@@ -71,7 +71,7 @@ def run(n: int = 5) -> list[dict[str, Any]]:
     volume, heat_map = chest()
     mask = outline(volume)
     lumps = group(volume, mask, heat_map)
-    works = lambda: outline(volume), lambda: group(volume, mask, heat_map), lambda: scipy_group(heat_map)  # noqa: E731
+    works = lambda: outline(volume), lambda: group(volume, mask, heat_map), lambda: scipy_group(heat_map)
     outlined, grouped, theirs = best_of(n, *works)
     return [
         {

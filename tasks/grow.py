@@ -1,0 +1,269 @@
+"""A nodule's own outline: grown in Hounsfield units from a seed, on a fine local grid along the patient's axes.
+
+The surface lies about halfway between the nodule and the lung around it, whatever the nodule's density; vessels are cut off by
+an opening that scales with the nodule, the chest wall by the lung mask, closed over broad-based nodules.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from artifacts.geometry import Geometry
+from artifacts.lungmask import LungMask
+from artifacts.volume import Volume
+from tasks.balls import Mask, dilate, erode
+
+FIELDS_MM = ((12.0, 0.6), (26.0, 1.0), (60.0, 2.0))  # (reach, step) of the local grid; the next where the outline fills one
+SOLID_HU = 40.0  # denser (calcium, contrast, metal) does not move the surface of the soft tissue around it
+PARENCHYMA_HU = (-980.0, -600.0)
+USUAL_LUNG_HU = -860.0
+HALO_HU = 150.0  # above the lung: a part-solid nodule's ground glass, and not the blur of a solid one's rim
+FAINT_HU = 400.0  # less contrast than this: ground glass, smoothed more
+NECK = 0.6  # of the nodule's greatest depth: what is thinner than twice this is a vessel, or the wall
+LENGTH = 2.5  # nothing farther than this many times its greatest depth belongs to a nodule
+LEAST_CONTRAST_HU = 60.0
+SEED_MM = 3.0
+WALL_CLOSE_MM, WALL_MM, WALL_STEP_MM = 20.0, 0.7, 2.0  # close the lung locally, widen it a little, on a grid of this step
+SMOOTH_MM = 0.45
+LEVEL = 0.45  # of the way from lung to nodule: a little below the half, for blur shrinks a curved surface
+
+
+@dataclass(frozen=True)
+class Local:
+    """A cube along the patient's axes, indexed [to the head, to the back, to the left]; step in millimetres.
+
+    hu is smoothed for finding the surface, raw is not.
+    """
+
+    center_lps_mm: NDArray[np.float64]
+    step: float
+    raw: NDArray[np.float32]
+    lung: Mask
+    hu: NDArray[np.float32]
+
+    @property
+    def half(self) -> int:
+        return self.raw.shape[0] // 2
+
+    def lps_mm(self, place_zyx: NDArray[np.floating | np.integer]) -> NDArray[np.float64]:
+        """Of (fractional) indices ``[..., 3]`` of the cube."""
+        return self.center_lps_mm + (np.asarray(place_zyx)[..., ::-1] - self.half) * self.step
+
+    def distance_mm(self, place_zyx: tuple[int, ...]) -> NDArray[np.float32]:
+        """From each voxel of the cube to one of them."""
+        away = [(np.arange(n, dtype=np.float32) - p) * self.step for n, p in zip(self.raw.shape, place_zyx, strict=True)]
+        return np.sqrt(away[0][:, None, None] ** 2 + away[1][:, None] ** 2 + away[2] ** 2)
+
+
+@dataclass(frozen=True)
+class Outline:
+    """``mask`` on ``local``; the surface lies where ``local.hu`` crosses ``surface_hu``, unless it was cut."""
+
+    local: Local
+    mask: Mask
+    surface_hu: float
+
+    @property
+    def volume_mm3(self) -> float:
+        return float(np.count_nonzero(self.mask) * self.local.step**3)
+
+    @property
+    def mean_hu(self) -> float:
+        return float(self.local.raw[self.mask].mean())
+
+    @property
+    def center_lps_mm(self) -> NDArray[np.float64]:
+        return self.local.lps_mm(np.argwhere(self.mask).mean(axis=0))
+
+    def contains(self, lps_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which of the places ``[..., 3]`` lie in the outline."""
+        local = self.local
+        place = np.rint((lps_mm - local.center_lps_mm)[..., ::-1] / local.step).astype(np.intp) + local.half
+        inside = ((place >= 0) & (place < len(self.mask))).all(axis=-1)
+        at = np.clip(place, 0, len(self.mask) - 1)
+        return inside & self.mask[at[..., 0], at[..., 1], at[..., 2]]
+
+    def voxels(self, geometry: Geometry) -> tuple[tuple[slice, ...], Mask]:
+        """A box of the scan, and which of its voxels have their centre in the outline."""
+        places = geometry.zyx_from_lps_mm(self.local.lps_mm(np.argwhere(self.mask)))
+        low = np.clip(np.floor(places.min(axis=0)).astype(int), 0, np.array(geometry.shape_zyx) - 1)
+        high = np.clip(np.ceil(places.max(axis=0)).astype(int) + 1, low + 1, geometry.shape_zyx)
+        box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+        index = np.stack(np.meshgrid(*(np.arange(s.start, s.stop) for s in box), indexing="ij"), axis=-1)
+        return box, self.contains(geometry.lps_mm_from_zyx(index))
+
+
+def sample(volume: Volume, lung_mask: LungMask, center_lps_mm: NDArray[np.float64], reach_mm: float, step: float) -> Local:
+    """HU and lung around a place; what lies beyond the scan is no lung."""
+    from scipy.ndimage import gaussian_filter
+
+    offset = _offsets(reach_mm, step)
+    zyx = _places(volume.geometry, center_lps_mm, offset)
+    raw = _trilinear(volume.hu, zyx)
+    scanned = ((zyx >= -0.5) & (zyx <= np.array(volume.hu.shape) - 0.5)).all(axis=-1)
+    lung = _lung_and_nodules(lung_mask, center_lps_mm, offset) & scanned
+    return Local(center_lps_mm, step, raw, lung, gaussian_filter(raw, max(SMOOTH_MM / step, 0.5)))
+
+
+def _offsets(reach_mm: float, step: float) -> NDArray[np.float64]:
+    half = int(np.ceil(reach_mm / step))
+    return np.arange(-half, half + 1) * step
+
+
+def _places(geometry: Geometry, center_lps_mm: NDArray[np.float64], offset_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``[n, n, n, 3]``: the scan's indices at all offsets along LPS z, y, x from a place."""
+    z, y, x = (offset_mm[:, None] * geometry.inverse[:, axis] for axis in (2, 1, 0))
+    return z[:, None, None] + y[:, None] + x + geometry.zyx_from_lps_mm(center_lps_mm)
+
+
+def _trilinear(array: NDArray[Any], zyx: NDArray[np.float64]) -> NDArray[np.float32]:
+    """``array`` at the indices ``[n, n, n, 3]``; beyond its faces the last voxels go on."""
+    from scipy.ndimage import map_coordinates
+
+    at = np.clip(zyx, 0, np.array(array.shape) - 1).reshape(-1, 3).T
+    low, high = np.floor(at.min(axis=1)).astype(int), np.ceil(at.max(axis=1)).astype(int) + 1
+    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    return map_coordinates(array[box].astype(np.float32), at - low[:, None], order=1).reshape(zyx.shape[:3])
+
+
+def _lung_and_nodules(lung_mask: LungMask, center_lps_mm: NDArray[np.float64], offset_mm: NDArray[np.float64]) -> Mask:
+    """The lung mask closed over broad-based nodules and a little wider; on a coarse grid, for the ball is large."""
+    step = max(WALL_STEP_MM, float(offset_mm[-1]) / 20)
+    wide = _offsets(float(offset_mm[-1]) + WALL_CLOSE_MM, step)
+    lung = _trilinear(lung_mask.labels > 0, _places(lung_mask.geometry, center_lps_mm, wide)) >= 0.5
+    if lung.any() and not lung.all():
+        spacing = (step, step, step)
+        lung = erode(dilate(lung, spacing, WALL_CLOSE_MM), spacing, WALL_CLOSE_MM - WALL_MM)
+    place = (offset_mm - wide[0]) / step
+    low = place.astype(int)
+    share = (place - low).astype(np.float32)[:, None, None]
+    fine = lung.astype(np.float32)
+    for _ in range(3):  # interpolate along the first axis and turn it to the back
+        fine = np.moveaxis(fine[low] * (1 - share) + fine[low + 1] * share, 0, 2)
+    return fine >= 0.5
+
+
+def grow(volume: Volume, lung_mask: LungMask, center_lps_mm: NDArray[np.float64], least_radius_mm: float = 1.5) -> Outline:
+    """The outline of what is at ``center_lps_mm``; where nothing stands out of the lung, a ball of ``least_radius_mm``."""
+    outline = None
+    for reach, step in FIELDS_MM:
+        found = _grow_in(sample(volume, lung_mask, center_lps_mm, reach, step))
+        outline = found or outline
+        if found is None or not _fills(found):
+            break
+    if outline is not None:
+        return outline
+    local = sample(volume, lung_mask, center_lps_mm, *FIELDS_MM[0])
+    return Outline(local, local.distance_mm((local.half,) * 3) <= max(least_radius_mm, local.step), np.inf)
+
+
+def _fills(outline: Outline) -> bool:
+    """Does the outline reach the end of its field?"""
+    away = outline.local.distance_mm((outline.local.half,) * 3)[outline.mask]
+    return bool(away.max() > (outline.local.half - 1.5) * outline.local.step)
+
+
+def _grow_in(local: Local) -> Outline | None:
+    """The outline within one field, or None where nothing denser than lung is found near the middle."""
+    from scipy.ndimage import gaussian_filter
+
+    background = _background_hu(local)
+    seed = _seed(local)
+    core = min(_core_hu(local, seed), SOLID_HU)
+    if core < background + LEAST_CONTRAST_HU:
+        return None
+    if core - background < FAINT_HU:
+        local = replace(local, hu=gaussian_filter(local.hu, 1.0 / local.step))
+    outline = _cut_free(local, background + LEVEL * (core - background), seed)
+    if outline is None:
+        return None
+    core = min(max(_inner_hu(outline), background + LEAST_CONTRAST_HU), SOLID_HU)
+    outline = _cut_free(local, background + LEVEL * (core - background), seed) or outline
+    halo = _halo_hu(outline)
+    if halo - background > HALO_HU and core - background > FAINT_HU:
+        return _cut_free(local, (halo + background) / 2, seed) or outline
+    return outline
+
+
+def _background_hu(local: Local) -> float:
+    here = local.raw[local.lung]
+    here = here[(here > PARENCHYMA_HU[0]) & (here < PARENCHYMA_HU[1])]
+    return float(np.median(here)) if len(here) > 50 else USUAL_LUNG_HU
+
+
+def _seed(local: Local) -> tuple[int, int, int]:
+    """The densest place, smoothed over a nodule's core, within a few millimetres of the middle."""
+    from scipy.ndimage import gaussian_filter
+
+    half, reach = local.half, int(np.ceil(SEED_MM / local.step))
+    box = (slice(half - reach - 3, half + reach + 4),) * 3
+    score = gaussian_filter(local.raw[box], 1.2 / local.step) - 30 * local.distance_mm((half,) * 3)[box]
+    score[(local.distance_mm((half,) * 3)[box] > SEED_MM)] = -np.inf
+    inside = local.lung[box]
+    if inside.any():
+        score[~inside] = -np.inf
+    at = np.unravel_index(int(np.argmax(score)), score.shape)
+    return tuple(int(a) + half - reach - 3 for a in at)  # type: ignore[return-value]
+
+
+def _core_hu(local: Local, seed: tuple[int, int, int]) -> float:
+    return float(local.hu[local.distance_mm(seed) <= max(1.0, local.step)].mean())
+
+
+def _cut_free(local: Local, surface_hu: float, seed: tuple[int, int, int]) -> Outline | None:
+    """What is denser than ``surface_hu`` and belongs to the seed once all that is thin beside it is cut off."""
+    import cc3d
+    from scipy.ndimage import distance_transform_edt
+
+    dense = (local.hu > surface_hu) & local.lung
+    if not dense[seed]:
+        return None
+    labels = cc3d.connected_components(dense, connectivity=6)
+    piece = labels == labels[seed]
+    depth = distance_transform_edt(np.pad(piece, 1), sampling=local.step)[1:-1, 1:-1, 1:-1] - local.step / 2
+    top = _climb(depth, seed, int(np.ceil(SEED_MM / local.step)))
+    thick = float(depth[top])
+    cores = cc3d.connected_components(depth >= NECK * thick, connectivity=26)
+    core = (cores == cores[top]) & (local.distance_mm(top) <= LENGTH * thick)
+    reach = distance_transform_edt(~core, sampling=local.step)
+    return Outline(local, piece & (reach <= NECK * thick + local.step), surface_hu)
+
+
+def _climb(depth: NDArray[np.floating], start: tuple[int, int, int], moves: int) -> tuple[int, int, int]:
+    """The deepest neighbour, and its deepest neighbour, a few times."""
+    at = start
+    for _ in range(moves):
+        box = tuple(slice(max(0, p - 1), p + 2) for p in at)
+        best = np.unravel_index(int(np.argmax(depth[box])), depth[box].shape)
+        there = tuple(int(b) + s.start for b, s in zip(best, box, strict=True))
+        if depth[there] <= depth[at]:
+            break
+        at = there  # type: ignore[assignment]
+    return at
+
+
+def _inner_hu(outline: Outline) -> float:
+    """Median HU of the deeper half of an outline."""
+    from scipy.ndimage import distance_transform_edt
+
+    depth = distance_transform_edt(np.pad(outline.mask, 1))[1:-1, 1:-1, 1:-1]
+    return float(np.median(outline.local.hu[depth > 0.5 * depth.max()]))
+
+
+def _halo_hu(outline: Outline) -> float:
+    """Median HU in a ring 1.2 to 2.2 mm beside the outline, in the axial planes through its middle third."""
+    from scipy.ndimage import distance_transform_edt
+
+    mask, local = outline.mask, outline.local
+    planes = np.flatnonzero(mask.any(axis=(1, 2)))
+    third = len(planes) // 3
+    ring: list[NDArray[np.float32]] = []
+    for z in planes[third : len(planes) - third]:
+        away = distance_transform_edt(~mask[z], sampling=local.step)
+        ring.append(local.hu[z][(away > 1.2) & (away < 2.2) & local.lung[z]])
+    here = np.concatenate(ring) if ring else np.zeros(0)
+    return float(np.median(here)) if len(here) > 20 else -np.inf
