@@ -14,8 +14,8 @@ import multiprocessing
 import os
 import platform
 import shlex
+import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -34,7 +34,7 @@ from tasks.nets.network import windowed
 from tasks.training.batches import crop_batches, patch_batches
 from tasks.training.candidates import Examples, bright_places, concatenate, cut_examples, jittered, proposed
 from tasks.training.evaluation import line_metrics, malignancy_aucs, screen_seed, table
-from tasks.training.loop import Loss, seed_everything, train
+from tasks.training.loop import Loss, seed_everything, start_afresh, train
 from tasks.training.losses import dice_and_cross_entropy, soft_cross_entropy
 from tasks.training.metrics import roc_auc
 from tasks.training.phantoms import Patches, cut_patches, seeds, training_phantom
@@ -83,9 +83,9 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.workers)
     run = Run(chosen.out, chosen.seeds, chosen.minutes, chosen.workers, chosen.tests)
-    with tempfile.TemporaryDirectory() as folder:
-        cards = train_all(run, Path(folder))
-        finish(run, Path(folder), cards)
+    unfinished = run.out.with_name(f"{run.out.name}.unfinished")
+    finish(run, unfinished, train_all(run, unfinished))
+    shutil.rmtree(unfinished)
 
 
 def train_all(run: Run, folder: Path) -> dict[Role, Card]:
@@ -133,7 +133,7 @@ def train_segmenter(run: Run, folder: Path, parts: Sequence[Patches]) -> Card:
         source="Trained by `make weights` on synthetic phantoms",
     )
     seed_everything(1)
-    module = build(card.architecture, **card.arguments).to(memory_format=torch.channels_last)
+    module = start_afresh(build(card.architecture, **card.arguments)).to(memory_format=torch.channels_last)
     batches = patch_batches(np.random.default_rng(1), hu, masks, WINDOW, size=16, crop=64)
     return fitted(run, folder, card, module, batches, dice_and_cross_entropy, learning_rate=4e-3)
 
@@ -142,7 +142,7 @@ def train_nodule(run: Run, folder: Path, data: Examples, validation: Examples) -
     run.say(f"nodule classifier: {len(data.hu)} crops, {int(data.is_nodule.sum())} of nodules")
     card = classifier_card("nodule")
     seed_everything(2)
-    module = build(card.architecture, **card.arguments).to(memory_format=torch.channels_last_3d)
+    module = start_afresh(build(card.architecture, **card.arguments)).to(memory_format=torch.channels_last_3d)
     batches = crop_batches(np.random.default_rng(2), data.hu, data.is_nodule, WINDOW, size=32, share=0.4)
     card = fitted(run, folder, card, module, batches, soft_cross_entropy, learning_rate=2e-3)
     scores = probability(module, validation.hu)
@@ -161,7 +161,9 @@ def train_malignancy(run: Run, folder: Path, data: Examples, validation: Example
     nodules = data.keep(data.nodule >= 0)
     run.say(f"malignancy classifier: {len(nodules.hu)} crops")
     seed_everything(3)
-    batches = crop_batches(np.random.default_rng(3), nodules.hu, nodules.risk, WINDOW, size=32, share=0.5)
+    batches = crop_batches(
+        np.random.default_rng(3), nodules.hu, nodules.risk, WINDOW, size=32, share=float((nodules.risk > 0.5).mean())
+    )
     card = fitted(run, folder, classifier_card("malignancy"), nodule, batches, soft_cross_entropy, learning_rate=1.5e-3)
     seen = validation.keep(validation.nodule >= 0)
     metrics = {"crops_validation": malignancy_aucs(probability(nodule, seen.hu), seen.risk, seen.malignant, seen.diameter_mm)}

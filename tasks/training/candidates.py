@@ -43,7 +43,7 @@ def concatenate(parts: list[Examples]) -> Examples:
     return Examples(*(np.concatenate([getattr(p, f) for p in parts]) for f in fields))
 
 
-def proposed(phantom: Phantom, segmenter: Network, threshold: float = 0.3) -> NDArray[np.float64]:
+def proposed(phantom: Phantom, segmenter: Network, threshold: float = 0.1) -> NDArray[np.float64]:
     """``[n, 3]`` candidates (LPS mm) of the real stages, from a threshold lower than the line's: harder ones too."""
     lungs = outline(phantom.volume)
     heat = segment(phantom.volume, lungs, network=segmenter)

@@ -15,6 +15,7 @@ from tasks.classify import classify
 from tasks.crop import CropParams, crop
 from tasks.grade import grade
 from tasks.group import group
+from tasks.measure import measure
 from tasks.nets import Network, load_network
 from tasks.outline import outline
 from tasks.phantom import Phantom, PhantomNodule, make_phantom
@@ -36,8 +37,6 @@ class Outcome:
 
 def screened(phantom: Phantom, networks: Mapping[Role, Network]) -> Outcome:
     """The stages one after the other, in memory."""
-    from tasks.measure import measure
-
     volume = phantom.volume
     lungs = outline(volume)
     heat = segment(volume, lungs, network=networks["segmenter"])
