@@ -7,6 +7,7 @@ The walk follows DICOM PS3.5 section 7.1 (data elements) and 7.5 (nested sequenc
 from __future__ import annotations
 
 import struct
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -208,24 +209,8 @@ def _skip_sequence(b: bytes, at: int, explicit: bool, depth: int = 0) -> int:
 
 # -- everything else ---------------------------------------------------------------------------------------------------------
 
-# What pydicom raises on garbage (its own InvalidDicomError is one too, but not of these).
-ODD = (
-    OSError,
-    EOFError,
-    struct.error,
-    ValueError,
-    TypeError,
-    KeyError,
-    AttributeError,
-    NotImplementedError,
-    OverflowError,
-    IndexError,
-)
-
 
 def _through_pydicom(path: Path) -> RawHeader:
-    import warnings
-
     import pydicom
 
     try:
@@ -233,17 +218,17 @@ def _through_pydicom(path: Path) -> RawHeader:
             warnings.simplefilter("ignore")
             with path.open("rb") as f:
                 data = pydicom.dcmread(f, stop_before_pixels=True, specific_tags=sorted(WANTED), force=True)
-                at_pixels, big = f.tell(), _order(data)
+                at_pixels, order = f.tell(), _order(data)
                 tail = f.read(12)
             header = RawHeader(_syntax_of(data))
             for tag in WANTED:
                 if tag in data:
                     header.fields[tag] = _as_bytes(data[tag])
-    except ODD as e:
+    except Exception as e:  # pydicom raises whatever it likes on garbage
         raise BrokenHeader from e
     if not header.fields:
         raise BrokenHeader
-    _locate_pixels(header, tail, at_pixels, big)
+    _locate_pixels(header, tail, at_pixels, order)
     return header
 
 

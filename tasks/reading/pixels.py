@@ -55,7 +55,7 @@ def _read_run(slices: Sequence[SliceHeader], run: list[int], hu: NDArray[np.int1
 def _read_plain(s: SliceHeader, out: NDArray[np.int16]) -> None:
     with s.path.open("rb", buffering=0) as f:
         f.seek(s.pixels_at or 0)
-        if f.readinto(memoryview(out).cast("B")) != out.nbytes:  # type: ignore[attr-defined]
+        if f.readinto(out.data.cast("B")) != out.nbytes:  # type: ignore[attr-defined]
             raise EOFError
     if (s.format.transfer_syntax == BIG_ENDIAN) != (np.little_endian is False):
         out.byteswap(inplace=True)

@@ -11,7 +11,7 @@ SOFT_HU, LEAST_SOFT = (-200, 300), 0.01
 BRIGHT_HU, MOST_BRIGHT = 700, 0.15
 
 BODY_HU = -400  # darker is air
-AERATED_HU = (-950, -550)  # mean of a piece of lung; gas in the bowel and in the room is darker
+AERATED_HU = (-930, -550)  # median of a piece of lung; gas in the bowel is darker
 LUNG_CM2 = 10.0  # of lung on the last slice: the recess behind the diaphragm is less
 COARSE_MM = 2.0
 
@@ -31,17 +31,19 @@ def why_not_hu(hu: NDArray[np.int16]) -> str | None:
 
 
 def lung_cm2(plane: NDArray[np.int16], spacing_yx: tuple[float, float]) -> float:
-    """Square centimetres of aerated lung on one plane: air inside the body that is not as dark as gas alone."""
-    from scipy.ndimage import label
+    """Square centimetres of aerated lung on one plane: holes in the body that are not as dark as gas alone."""
+    from scipy.ndimage import binary_fill_holes, label, median
 
     sy, sx = (max(1, round(COARSE_MM / d)) for d in spacing_yx)
     coarse = plane[::sy, ::sx]
-    labels, n = label(coarse < BODY_HU)
+    tissue, _ = label(coarse > BODY_HU)
+    sizes = np.bincount(tissue.ravel())
+    if len(sizes) < 2:
+        return 0.0
+    body = tissue == 1 + sizes[1:].argmax()  # the table and the blankets are other pieces
+    holes, n = label(binary_fill_holes(body) & ~body)
     if n == 0:
         return 0.0
-    sizes = np.bincount(labels.ravel(), minlength=n + 1)
-    means = np.bincount(labels.ravel(), weights=coarse.ravel().astype(np.float64), minlength=n + 1) / np.maximum(sizes, 1)
-    lung = (means > AERATED_HU[0]) & (means < AERATED_HU[1])
-    lung[0] = False
-    lung[np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))] = False  # the room
-    return float(sizes[lung].sum()) * sy * spacing_yx[0] * sx * spacing_yx[1] / 100
+    middle = median(coarse, holes, np.arange(1, n + 1))
+    lung = (middle > AERATED_HU[0]) & (middle < AERATED_HU[1])
+    return float(np.bincount(holes.ravel(), minlength=n + 1)[1:][lung].sum()) * sy * spacing_yx[0] * sx * spacing_yx[1] / 100

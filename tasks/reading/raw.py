@@ -65,7 +65,7 @@ class RawScan:
 
     def _slab_digest(self, start: int) -> bytes:
         slab = np.ascontiguousarray(self.hu[start : start + HASHED_TOGETHER])
-        return hashlib.blake2b(memoryview(slab.view(np.uint8).reshape(-1)), digest_size=32).digest()
+        return hashlib.blake2b(slab.data, digest_size=32).digest()
 
     def _identity(self) -> bytes:
         uid = "" if self.series.uid.startswith(PSEUDONYM) else self.series.uid
