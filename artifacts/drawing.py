@@ -143,13 +143,18 @@ class Picture:
         if letters:
             left, right = self.frame.cut.edges
             y = h / 2 - (16 if self._ticked else 0)
-            write(self.image, (5, y), left, anchor="lm", size=14)
-            write(self.image, (w - 5, y), right, anchor="rm", size=14)
+            write(self.image, (5, y), left, anchor="lm", size=self._letters)
+            write(self.image, (w - 5, y), right, anchor="rm", size=self._letters)
         if scale:
             self._scale_bar()
         if text:
             write(self.image, (6, 4), text)
         return self
+
+    @property
+    def _letters(self) -> int:
+        """A size that stays legible when the picture is shown a little smaller."""
+        return min(max(min(self.image.size) // 20, 12), 15)
 
     def _scale_bar(self) -> None:
         w, h = self.image.size
@@ -161,7 +166,7 @@ class Picture:
             draw.rectangle((x - 1, y - 4, x + 1, y + 4), fill=(0, 0, 0))
             draw.line((x, y - 3, x, y + 3), fill=INK)
         draw.line((left, y, right, y), fill=INK, width=2)
-        write(self.image, (w - 8 - length / 2, y - 4), f"{mm} mm", anchor="mb", size=11)
+        write(self.image, (w - 8 - length / 2, y - 4), f"{mm} mm", anchor="mb", size=self._letters - 1)
 
 
 def grey(hu: NDArray[Any], window: tuple[float, float] = LUNG_WINDOW) -> NDArray[np.uint8]:
