@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 from artifacts.errors import InputError
 from artifacts.private_index import PrivateIndex, signature
 from tasks.line import UNKNOWN
-from tasks.reading.find import FoundSeries, choose_series, find_series
+from tasks.reading.choose import choose_series
+from tasks.reading.find import find_series
+from tasks.reading.found import FoundSeries
 from tasks.reading.read import READER, read_scan
 from tasks.reading.source import open_source
 
 if TYPE_CHECKING:
-    from tasks.reading.read import RawScan
+    from tasks.reading.raw import RawScan
 
 
 @dataclass
