@@ -7,6 +7,7 @@ an opening that scales with the nodule, the chest wall by the lung mask, closed 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,13 @@ from numpy.typing import NDArray
 from artifacts.geometry import Geometry
 from artifacts.lungmask import LungMask
 from artifacts.volume import Volume
-from tasks.balls import Mask, dilate, erode
+from tasks.balls import Mask, box_of, dilate, erode
 
 FIELDS_MM = ((12.0, 0.6), (26.0, 1.0), (60.0, 2.0))  # (reach, step) of the local grid; the next where the outline fills one
 SOLID_HU = 40.0  # denser (calcium, contrast, metal) does not move the surface of the soft tissue around it
 PARENCHYMA_HU = (-980.0, -600.0)
 USUAL_LUNG_HU = -860.0
+HALO_MM = (1.2, 2.2)
 HALO_HU = 150.0  # above the lung: a part-solid nodule's ground glass, and not the blur of a solid one's rim
 FAINT_HU = 400.0  # less contrast than this: ground glass, smoothed more
 NECK = 0.6  # of the nodule's greatest depth: what is thinner than twice this is a vessel, or the wall
@@ -67,7 +69,7 @@ class Outline:
     mask: Mask
     surface_hu: float
 
-    @property
+    @cached_property
     def volume_mm3(self) -> float:
         return float(np.count_nonzero(self.mask) * self.local.step**3)
 
@@ -75,7 +77,7 @@ class Outline:
     def mean_hu(self) -> float:
         return float(self.local.raw[self.mask].mean())
 
-    @property
+    @cached_property
     def center_lps_mm(self) -> NDArray[np.float64]:
         return self.local.lps_mm(np.argwhere(self.mask).mean(axis=0))
 
@@ -104,30 +106,37 @@ def sample(volume: Volume, lung_mask: LungMask, center_lps_mm: NDArray[np.float6
     offset = _offsets(reach_mm, step)
     zyx = _places(volume.geometry, center_lps_mm, offset)
     raw = _trilinear(volume.hu, zyx)
-    scanned = ((zyx >= -0.5) & (zyx <= np.array(volume.hu.shape) - 0.5)).all(axis=-1)
-    lung = _lung_and_nodules(lung_mask, center_lps_mm, offset) & scanned
+    lung = _lung_and_nodules(lung_mask, center_lps_mm, offset)
+    for along, n in zip(zyx, volume.hu.shape, strict=True):
+        if along.min() < -0.5 or along.max() > n - 0.5:
+            lung &= (along >= -0.5) & (along <= n - 0.5)
     return Local(center_lps_mm, step, raw, lung, gaussian_filter(raw, max(SMOOTH_MM / step, 0.5)))
 
 
 def _offsets(reach_mm: float, step: float) -> NDArray[np.float64]:
     half = int(np.ceil(reach_mm / step))
-    return np.arange(-half, half + 1) * step
+    return np.arange(-half, half + 1, dtype=np.float64) * step
 
 
 def _places(geometry: Geometry, center_lps_mm: NDArray[np.float64], offset_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``[n, n, n, 3]``: the scan's indices at all offsets along LPS z, y, x from a place."""
-    z, y, x = (offset_mm[:, None] * geometry.inverse[:, axis] for axis in (2, 1, 0))
-    return z[:, None, None] + y[:, None] + x + geometry.zyx_from_lps_mm(center_lps_mm)
+    """``[3, n, n, n]``: the scan's indices (z, y, x) at all offsets along LPS z, y, x from a place."""
+    z, y, x = ((offset_mm[:, None] * geometry.inverse[:, axis]).T for axis in (2, 1, 0))
+    z += geometry.zyx_from_lps_mm(center_lps_mm)[:, None]
+    return z[:, :, None, None] + y[:, None, :, None] + x[:, None, None, :]
 
 
 def _trilinear(array: NDArray[Any], zyx: NDArray[np.float64]) -> NDArray[np.float32]:
-    """``array`` at the indices ``[n, n, n, 3]``; beyond its faces the last voxels go on."""
+    """``array`` at the indices ``[3, n, n, n]``; beyond its faces the last voxels go on."""
     from scipy.ndimage import map_coordinates
 
-    at = np.clip(zyx, 0, np.array(array.shape) - 1).reshape(-1, 3).T
-    low, high = np.floor(at.min(axis=1)).astype(int), np.ceil(at.max(axis=1)).astype(int) + 1
+    corners, last = (
+        zyx[:, :: zyx.shape[1] - 1, :: zyx.shape[2] - 1, :: zyx.shape[3] - 1].reshape(3, -1),
+        np.array(array.shape) - 1,
+    )
+    low = np.clip(np.floor(corners.min(axis=1)).astype(int), 0, last)
+    high = np.clip(np.ceil(corners.max(axis=1)).astype(int) + 1, low + 1, last + 1)
     box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-    return map_coordinates(array[box].astype(np.float32), at - low[:, None], order=1).reshape(zyx.shape[:3])
+    return map_coordinates(array[box].astype(np.float32), zyx - low[:, None, None, None], order=1, mode="nearest")
 
 
 def _lung_and_nodules(lung_mask: LungMask, center_lps_mm: NDArray[np.float64], offset_mm: NDArray[np.float64]) -> Mask:
@@ -138,12 +147,10 @@ def _lung_and_nodules(lung_mask: LungMask, center_lps_mm: NDArray[np.float64], o
     if lung.any() and not lung.all():
         spacing = (step, step, step)
         lung = erode(dilate(lung, spacing, WALL_CLOSE_MM), spacing, WALL_CLOSE_MM - WALL_MM)
-    place = (offset_mm - wide[0]) / step
-    low = place.astype(int)
-    share = (place - low).astype(np.float32)[:, None, None]
+    between = np.maximum(1 - np.abs(offset_mm[:, None] - wide) / step, 0).astype(np.float32)  # linear interpolation
     fine = lung.astype(np.float32)
-    for _ in range(3):  # interpolate along the first axis and turn it to the back
-        fine = np.moveaxis(fine[low] * (1 - share) + fine[low + 1] * share, 0, 2)
+    for _ in range(3):  # the first axis, which goes to the back
+        fine = np.tensordot(fine, between, axes=(0, 1))
     return fine >= 0.5
 
 
@@ -217,20 +224,30 @@ def _core_hu(local: Local, seed: tuple[int, int, int]) -> float:
 def _cut_free(local: Local, surface_hu: float, seed: tuple[int, int, int]) -> Outline | None:
     """What is denser than ``surface_hu`` and belongs to the seed once all that is thin beside it is cut off."""
     import cc3d
-    from scipy.ndimage import distance_transform_edt
 
     dense = (local.hu > surface_hu) & local.lung
     if not dense[seed]:
         return None
     labels = cc3d.connected_components(dense, connectivity=6)
     piece = labels == labels[seed]
-    depth = distance_transform_edt(np.pad(piece, 1), sampling=local.step)[1:-1, 1:-1, 1:-1] - local.step / 2
+    depth = _depth_mm(piece, local.step)
     top = _climb(depth, seed, int(np.ceil(SEED_MM / local.step)))
     thick = float(depth[top])
     cores = cc3d.connected_components(depth >= NECK * thick, connectivity=26)
     core = (cores == cores[top]) & (local.distance_mm(top) <= LENGTH * thick)
-    reach = distance_transform_edt(~core, sampling=local.step)
-    return Outline(local, piece & (reach <= NECK * thick + local.step), surface_hu)
+    mask = piece & dilate(core, (local.step,) * 3, NECK * thick + local.step)
+    return Outline(local, mask, surface_hu)
+
+
+def _depth_mm(mask: Mask, step: float) -> NDArray[np.float64]:
+    """From each voxel of ``mask`` to its surface, 0 outside; what lies beyond the array is outside."""
+    from scipy.ndimage import distance_transform_edt
+
+    box = box_of(mask)
+    depth = np.zeros(mask.shape)
+    inner = distance_transform_edt(np.pad(mask[box], 1), sampling=step)[1:-1, 1:-1, 1:-1]
+    depth[box] = np.maximum(inner - step / 2, 0)
+    return depth
 
 
 def _climb(depth: NDArray[np.floating], start: tuple[int, int, int], moves: int) -> tuple[int, int, int]:
@@ -248,22 +265,17 @@ def _climb(depth: NDArray[np.floating], start: tuple[int, int, int], moves: int)
 
 def _inner_hu(outline: Outline) -> float:
     """Median HU of the deeper half of an outline."""
-    from scipy.ndimage import distance_transform_edt
-
-    depth = distance_transform_edt(np.pad(outline.mask, 1))[1:-1, 1:-1, 1:-1]
-    return float(np.median(outline.local.hu[depth > 0.5 * depth.max()]))
+    depth = _depth_mm(outline.mask, outline.local.step)
+    return float(np.median(outline.local.hu[depth >= 0.5 * depth.max()]))
 
 
 def _halo_hu(outline: Outline) -> float:
     """Median HU in a ring 1.2 to 2.2 mm beside the outline, in the axial planes through its middle third."""
-    from scipy.ndimage import distance_transform_edt
-
     mask, local = outline.mask, outline.local
     planes = np.flatnonzero(mask.any(axis=(1, 2)))
     third = len(planes) // 3
-    ring: list[NDArray[np.float32]] = []
-    for z in planes[third : len(planes) - third]:
-        away = distance_transform_edt(~mask[z], sampling=local.step)
-        ring.append(local.hu[z][(away > 1.2) & (away < 2.2) & local.lung[z]])
-    here = np.concatenate(ring) if ring else np.zeros(0)
+    middle = slice(planes[third], planes[len(planes) - third - 1] + 1)
+    within = (np.inf, local.step, local.step)  # no step to another plane is short enough
+    ring = dilate(mask[middle], within, HALO_MM[1]) & ~dilate(mask[middle], within, HALO_MM[0])
+    here = local.hu[middle][ring & local.lung[middle]]
     return float(np.median(here)) if len(here) > 20 else -np.inf

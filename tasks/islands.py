@@ -53,8 +53,8 @@ def lung_islands(hu: NDArray[np.float32], air: Mask, room: Mask, grid: CoarseGri
         if ml >= piece_ml:
             mask = labels[box] == label
             here = hu[box][mask]
-            shares = (float(share.mean()) for share in (here < HOLLOW_HU, here > DENSE_HU, near_room[box][mask]))
-            islands.append(Island(label, float(ml), *shares, box))
+            hollow, dense, near = ((here < HOLLOW_HU).mean(), (here > DENSE_HU).mean(), near_room[box][mask].mean())
+            islands.append(Island(label, float(ml), float(hollow), float(dense), float(near), box))
     lungs = [i for i in islands if i.may_be_a_lung]
     lungs = [i for i in lungs if i.ml > LARGE_SHARE * max(j.ml for j in lungs)]
     kept = np.zeros(n + 1, dtype=bool)

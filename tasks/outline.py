@@ -114,7 +114,7 @@ def _enclosed(body: Mask) -> Mask:
     for axis in (1, 2):
         for way in (1, -1):
             seen = np.flip(body, axis) if way < 0 else body
-            cut = seen.take(0, axis=axis).any(axis=1)[:, None, None]
+            cut = np.take(seen, 0, axis=axis).any(axis=1)[:, None, None]
             covered = np.maximum.accumulate(seen, axis=axis) | cut
             inside &= np.flip(covered, axis) if way < 0 else covered
     return inside

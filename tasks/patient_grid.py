@@ -55,7 +55,7 @@ class CoarseGrid:
                 lines = fine[plane][r]
                 for c in columns:
                     total[i] += lines[:, c]
-        return total.astype(np.float32) / (len(rows) * len(columns))
+        return total.astype(np.float32) / np.float32(len(rows) * len(columns))
 
     def _samples(self, axis: int, count: int) -> list[NDArray[np.intp]]:
         n, step = self.fine_shape[axis], self.step[axis]
