@@ -11,6 +11,7 @@ from typing import Any
 from artifacts.artifact import Preview
 
 CELL_CHARACTERS = 300
+NOTHING = "–"
 SMALLER = ((1.0, 70), (0.7, 70), (0.5, 60))  # (scale, JPEG quality) to try before a picture is left out
 
 
@@ -32,7 +33,7 @@ def preview_markdown(preview: Preview, max_bytes: int = 900_000) -> str:
 
 def escaped(value: Any) -> str:
     """One line of markdown that shows ``value`` as it is."""
-    text = " ".join(_plain(value).split())[:CELL_CHARACTERS]
+    text = " ".join(_plain(value).split())[:CELL_CHARACTERS] or NOTHING
     text = html.escape(text, quote=False).replace("|", "&#124;")
     text = re.sub(r"([\\`*\[\]~$])", r"\\\1", text)
     text = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)
@@ -41,7 +42,7 @@ def escaped(value: Any) -> str:
 
 def _plain(value: Any) -> str:
     if value is None or value == "":
-        return "–"
+        return NOTHING
     if hasattr(value, "item"):  # a numpy scalar
         value = value.item()
     if isinstance(value, bool):
