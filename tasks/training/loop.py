@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -48,9 +49,7 @@ def train(
     """
     module.to(device).train()
     optimizer = torch.optim.AdamW(module.parameters(), lr=learning_rate, weight_decay=weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, learning_rate, total_steps=steps, pct_start=min(0.2, 50 / steps + 0.05)
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, steps))
     started, losses = time.perf_counter(), []
     for step, (x, y) in zip(range(1, steps + 1), batches, strict=False):
         losses.append(train_step(module, x.to(device), y.to(device), loss, optimizer))
@@ -59,6 +58,11 @@ def train(
             yield {"step": step, "loss": float(np.mean(losses)), "seconds": time.perf_counter() - started}
             losses = []
     module.eval()
+
+
+def rate(step: int, steps: int) -> float:
+    """Share of the learning rate: rising over the first tenth, then falling along a cosine to nothing."""
+    return min(1.0, (step + 1) / max(1.0, 0.1 * steps)) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 def train_step(module: nn.Module, x: Tensor, y: Tensor, loss: Loss, optimizer: torch.optim.Optimizer) -> float:
