@@ -85,9 +85,9 @@ def plan(
     store: StoreOption = None,
 ) -> None:
     """Say for each stage whether it would be reused or run, and because of what. Reads no pixels, computes nothing."""
-    from rich.console import Console
     from rich.table import Table
 
+    from flows.console import wide_console
     from flows.run import plan_screen
 
     params = stage_params(settings, partial, store)
@@ -99,7 +99,7 @@ def plan(
         table = Table("stage", "", "because", "artifact", title=f"series {uid}", title_justify="left")
         for step in steps:
             table.add_row(step["stage"], step["action"], step["because"], step["ref"])
-        Console().print(table)
+        wide_console().print(table)
 
 
 @app.command("stage")

@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from rich.status import Status
 
 
+def wide_console() -> Console:
+    """Stdout for tables: the terminal's own width, and wide enough where the output goes to a file or a pipe."""
+    from rich.console import Console
+
+    console = Console(soft_wrap=True)
+    return console if console.is_terminal else Console(width=160, soft_wrap=True)
+
+
 class TerminalWatcher:
     """One line a stage: what, how long, what came out, its ref."""
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from artifacts.errors import InputError
+from flows.console import wide_console
 
 
 def make_series(folder: Path, seed: int, small: bool = False) -> Path:
@@ -33,7 +33,7 @@ def run_demo(seed: int, out: Path, direct: bool) -> None:
     """Make, screen, compare; ends with where to look."""
     from flows.run import run_screen, show_reports
 
-    console = Console(soft_wrap=True)
+    console = wide_console()
     folder = out / f"phantom-{seed}"
     series = folder / "series"
     if not (folder / "truth.csv").is_file():
@@ -51,7 +51,7 @@ def run_demo(seed: int, out: Path, direct: bool) -> None:
 
 def compared(truth: Sequence[Mapping[str, str]], findings: Sequence[Mapping[str, Any]]) -> Table:
     """The phantom's nodules beside the findings: each nodule with the nearest finding within its radius (at least 5 mm)."""
-    table = Table("true nodule", "diameter mm", "found", "diameter mm", "p nodule", "off by mm", title="truth and findings")
+    table = Table("true nodule at", "⌀ mm", "found", "⌀ mm", "p", "off by mm", title="the phantom's truth, and what was found")
     left = list(findings)
     for row in truth:
         at = [float(row[c]) for c in ("coordX", "coordY", "coordZ")]

@@ -15,7 +15,7 @@ from artifacts.errors import InputError
 from artifacts.home import find_weights
 from artifacts.report import Report
 from artifacts.store import Ref
-from flows.console import TerminalWatcher, watching
+from flows.console import TerminalWatcher, watching, wide_console
 from flows.nodule_line import STAGES, nodule_line
 from flows.scans import scans_in
 from flows.settle import known, open_index, open_store, refreshed, settle
@@ -90,11 +90,11 @@ def show_reports(refs: list[Ref], out: Path | None, as_json: bool) -> list[dict[
 
 
 def print_findings(document: Mapping[str, Any], folder: Path) -> None:
-    console = Console(soft_wrap=True)
-    table = Table("#", "center LPS mm", "diameter mm", "volume mm3", "p nodule", "p malignant", "side", "slice")
+    console = wide_console()
+    table = Table("#", "LPS x, y, z mm", "⌀ mm", "mm³", "nodule p", "malignant p", "lung", "slice")
     for rank, f in enumerate(document["findings"], 1):
         malignant = "" if f["p_malignant"] is None else f"{f['p_malignant']:.2f}"
-        center = ", ".join(f"{v:.1f}" for v in f["center_lps_mm"])
+        center = ", ".join(f"{v:.0f}" for v in f["center_lps_mm"])
         number = "" if f["slice_number"] is None else str(f["slice_number"])
         row = [center, f"{f['diameter_mm']:.1f}", f"{f['volume_mm3']:.0f}", f"{f['p_nodule']:.3f}", malignant, f["side"], number]
         table.add_row(str(rank), *row)

@@ -6,13 +6,13 @@ import json
 import re
 from dataclasses import asdict
 
-from rich.console import Console
 from rich.markdown import Markdown
 from rich.tree import Tree
 
 from artifacts.errors import StoreError
 from artifacts.manifest import Damaged, Manifest
 from artifacts.store import Ref, Store
+from flows.console import wide_console
 from flows.settle import open_store
 
 
@@ -29,11 +29,11 @@ def show_artifact(text: str, as_json: bool) -> None:
         about = asdict(manifest) | {"state": state, "path": str(ref.path), "lineage": [m.digest for m in store.lineage(ref)]}
         print(json.dumps(about, indent=1))
         return
-    console = Console(soft_wrap=True)
+    console = wide_console()
     console.print(f"[bold]{ref}[/]  {state}\n{ref.path}", highlight=False)
     for name, value in _facts(manifest).items():
         console.print(f"{name:<10} {value}", highlight=False, markup=False)
-    console.print(_tree(store, ref))
+    console.print(_tree(store, ref, seen=set()))
     if (ref.path / "preview.md").is_file():
         console.print(Markdown(without_pictures((ref.path / "preview.md").read_text(encoding="utf-8"))))
         console.print(f"pictures: {ref.path / 'preview.md'}", highlight=False)
@@ -52,16 +52,18 @@ def _facts(m: Manifest) -> dict[str, str]:
     }
 
 
-def _tree(store: Store, ref: Ref, name: str = "") -> Tree:
-    """What ``ref`` was made of, drawn down to the scan."""
+def _tree(store: Store, ref: Ref, name: str = "", *, seen: set[str]) -> Tree:
+    """What ``ref`` was made of, drawn down to the scan; what was drawn already is only named."""
     label = f"{name}: {ref}" if name else str(ref)
     try:
         manifest = store.manifest(ref)
     except Damaged as e:
         return Tree(f"{label} [red]{e}[/]")
     tree = Tree(f"{label} [dim]{manifest.recipe.stage}[/]")
-    for argument, parent in manifest.parents.items():
-        tree.add(_tree(store, store.ref(*parent.split(":")), argument))
+    if ref.digest not in seen:
+        seen.add(ref.digest)
+        for argument, parent in reversed(manifest.parents.items()):
+            tree.add(_tree(store, store.ref(*parent.split(":")), argument, seen=seen))
     return tree
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from artifacts.checkpoint import ROLES, read_checkpoint
 from artifacts.home import weights_folder, weights_sets
+from flows.console import wide_console
 
 
 def list_sets(as_json: bool) -> None:
@@ -27,7 +27,7 @@ def list_sets(as_json: bool) -> None:
     table = Table("name", "role", "architecture", "trained on", "licence", "digest")
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    wide_console().print(table)
 
 
 def import_set(name: str, segmenter: Path, nodule: Path, malignancy: Path, replace: bool) -> None:

@@ -78,9 +78,10 @@ def outline(volume: Volume, params: OutlineParams = OutlineParams()) -> LungMask
     box = box_of(lungs, tuple(int(params.close_mm / d) + 1 for d in grid.spacing_mm))
     not_lung = (airway | room)[box]
     both = np.zeros((2, *lungs.shape), dtype=bool)
-    for side, lung in zip(both, split_sides(lungs[box], body[box], grid.spacing_mm), strict=True):
+    right, left = split_sides(lungs[box], body[box], grid.spacing_mm)
+    for side, lung, other in ((both[0], right, left), (both[1], left, right)):
         if lung.any():
-            side[box] = _filled(close(lung, grid.spacing_mm, params.close_mm)) & ~not_lung
+            side[box] = _filled(close(lung, grid.spacing_mm, params.close_mm)) & ~not_lung & ~other
     both[1] &= ~both[0]
     labels = np.zeros(volume.geometry.shape_zyx, dtype=np.uint8)
     _paint(patient_view(labels, volume.geometry), both, grid)
