@@ -56,11 +56,11 @@ def _unpack(path: Path, folder: Path, max_bytes: int) -> None:
                         f"{MAX_RATIO} times its own size): unpack it yourself if you trust it"
                     )
     except (BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError, UnicodeError, ValueError) as e:
-        raise InputError("the zip is damaged, cut short, or packed in a way that is not supported: pack it again") from e
+        raise InputError("the zip is damaged, cut short, or packed in a way that is not supported: pack it again") from None
     except OSError as e:
         if e.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StoreError("the disk is full: there is no room to unpack the zip") from e
-        raise InputError("the zip cannot be unpacked: two of its entries want the same name, or a name is not possible") from e
+            raise StoreError("the disk is full: there is no room to unpack the zip") from None
+        raise InputError("the zip cannot be unpacked: two of its entries want the same name, or a name is not possible") from None
 
 
 def _check_entries(entries: list[ZipInfo], max_bytes: int) -> None:
