@@ -72,7 +72,7 @@ class Shape:
         bump = np.ones_like(r)
         for *direction, height in self.lobes:
             cosine = (direction[0] * x + direction[1] * y + direction[2] * z) / np.maximum(r, 1e-3)
-            bump = bump + height * np.exp(-6 * (1 - cosine))
+            bump = np.maximum(bump, 1 + height * np.exp(-9 * (1 - cosine)))
         return r * (1 - share * bump / np.maximum(f, 1e-2))
 
     def distance(self, x: Field, y: Field, z: Field) -> Field:
@@ -80,7 +80,7 @@ class Shape:
         d = self.core_distance(x, y, z)
         for *direction, length in self.spicules:
             tip = tuple(np.array(direction) * (self.radii.mean() + length))
-            d = np.minimum(d, tube(x, y, z, (0.0, 0.0, 0.0), tip, 1.4, 0.5))
+            d = np.minimum(d, tube(x, y, z, (0.0, 0.0, 0.0), tip, 1.9, 0.6))
         return d
 
 
@@ -112,9 +112,9 @@ def draw_shape(rng: np.random.Generator, spec: NoduleSpec) -> Shape:
 
     diameter, stretch = float(spec.diameter_mm or 0), np.array(spec.stretch)
     radii = 0.5 * diameter * stretch / stretch.mean()
-    n_lobes = {"smooth": 0, "lobulated": int(rng.integers(4, 8)), "spiculated": int(rng.integers(3, 6))}[str(spec.margin)]
-    lobes = np.hstack([directions(rng, n_lobes), rng.uniform(0.18, 0.42, (n_lobes, 1))])
-    n_spicules = int(rng.integers(16, 26)) if spec.margin == "spiculated" else 0
+    n_lobes = {"smooth": 0, "lobulated": int(rng.integers(7, 12)), "spiculated": int(rng.integers(4, 8))}[str(spec.margin)]
+    lobes = np.hstack([directions(rng, n_lobes), rng.uniform(0.2, 0.45, (n_lobes, 1))])
+    n_spicules = int(rng.integers(28, 42)) if spec.margin == "spiculated" else 0
     lengths = rng.uniform(0.45, 1.0, (n_spicules, 1)) * min(0.5 * diameter, 7.0)
     hu = {"solid": (-10, 60), "part-solid": (-580, -480), "ground-glass": (-600, -480), "calcified": (250, 650)}[str(spec.kind)]
     turn = Rotation.random(random_state=rng).as_matrix()
