@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from prefect import flow
 from prefect.artifacts import create_table_artifact
-from pydantic import Field
 
 from artifacts.errors import HounsfieldError, InputError
 from flows.console import watcher
-from flows.screen import Device, PrecisionField, Series, Weights, screen
+from flows.form import Device, Folder, PrecisionField, Series, Weights
+from flows.screen import screen
 from flows.settle import open_index
 
 
 @flow(name="nightly", persist_result=False)
 def nightly(
-    folder: Annotated[
-        str, Field(title="Folder", min_length=1, description="Each entry of it is one scan: a folder of DICOM, a zip or a file")
-    ],
+    folder: Folder,
     series: Series = "best",
     weights: Weights = "phantom",
     device: Device = "auto",

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, get_args
 
 from prefect import flow
-from pydantic import Field
 
 from artifacts.errors import HounsfieldError
 from artifacts.home import find_weights
 from artifacts.store import Ref
 from flows.console import watcher
+from flows.form import Device, FromStage, PrecisionField, Refresh, Series, Source, StageName, Verify, Weights, form
 from flows.nodule_line import nodule_line
 from flows.scans import scans_in
 from flows.settle import open_index, open_store, refreshed, settle
@@ -25,29 +25,6 @@ from tasks.outline import OutlineParams
 from tasks.report import ReportParams
 from tasks.segment import SegmentParams
 
-StageName = Literal["load", "outline", "segment", "group", "crop", "classify", "grade", "measure", "report"]
-Precision = Literal["auto", "float32", "bfloat16"]
-
-Source = Annotated[
-    str,
-    Field(
-        title="Scan",
-        min_length=1,
-        description="Folder of DICOM (nested and mixed series are fine), zip, .mhd, .mha, .nii, .nii.gz or .nrrd; "
-        "or the source-… token that the command line made of a path, which keeps patient names out of this page",
-    ),
-]
-Series = Annotated[
-    str, Field(title="Series", description="best: thinnest slices, then the kernel the weights ask for; all; or a series UID")
-]
-Weights = Annotated[str, Field(title="Weights", description="Name of a weights set, as `hounsfield weights list` shows")]
-Device = Annotated[
-    str, Field(title="Device", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: CUDA where there is one, else the CPU")
-]
-PrecisionField = Annotated[
-    Precision, Field(title="Precision", description="auto: bfloat16 where the hardware is good at it, else float32")
-]
-
 
 @flow(name="screen", persist_result=False)
 def screen(
@@ -56,22 +33,18 @@ def screen(
     weights: Weights = "phantom",
     device: Device = "auto",
     precision: PrecisionField = "auto",
-    refresh: Annotated[
-        list[StageName], Field(title="Refresh", description="Run these stages again although their artifacts are whole")
-    ] = [],
-    from_stage: Annotated[StageName | None, Field(title="From", description="Run this stage and all after it again")] = None,
-    verify: Annotated[
-        bool, Field(title="Verify", description="Read every file, also those whose size and time are known")
-    ] = False,
-    load: LoadParams = LoadParams(),
-    outline: OutlineParams = OutlineParams(),
-    segment: SegmentParams = SegmentParams(),
-    group: GroupParams = GroupParams(),
-    crop: CropParams = CropParams(),
-    classify: ClassifyParams = ClassifyParams(),
-    grade: GradeParams = GradeParams(),
-    measure: MeasureParams = MeasureParams(),
-    report: ReportParams = ReportParams(),
+    refresh: Refresh = [],
+    from_stage: FromStage = None,
+    verify: Verify = False,
+    load: Annotated[LoadParams, form("Load", "Read slices to Hounsfield units")] = LoadParams(),
+    outline: Annotated[OutlineParams, form("Outline", "Find the lungs")] = OutlineParams(),
+    segment: Annotated[SegmentParams, form("Segment", "Find suspicious voxels")] = SegmentParams(),
+    group: Annotated[GroupParams, form("Group", "Group them to lumps and candidates")] = GroupParams(),
+    crop: Annotated[CropParams, form("Crop", "Cut the boxes that the classifiers look at")] = CropParams(),
+    classify: Annotated[ClassifyParams, form("Classify", "Tell nodules from everything else")] = ClassifyParams(),
+    grade: Annotated[GradeParams, form("Grade", "Tell malignant from benign")] = GradeParams(),
+    measure: Annotated[MeasureParams, form("Measure", "Merge, outline and measure")] = MeasureParams(),
+    report: Annotated[ReportParams, form("Report", "What the report shows")] = ReportParams(),
 ) -> list[Ref]:
     """Find the nodules of a chest CT, measure them, and say how suspicious each looks. Research use, not a medical device.
 
@@ -80,7 +53,7 @@ def screen(
     store, index, checkpoints = open_store(), open_index(), find_weights(weights)
     device, precision_used = settle(device, precision)
     again = refreshed(refresh, from_stage)
-    params = {p: v for p, v in locals().items() if p in StageName.__args__}  # type: ignore[attr-defined]
+    params = {p: v for p, v in locals().items() if p in get_args(StageName)}
     kernel = checkpoints["nodule"].card.input.kernel
     reports: list[Ref] = []
     failed: list[HounsfieldError] = []

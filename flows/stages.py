@@ -1,33 +1,21 @@
 """Each stage by itself, from any artifact: one flow a stage, so that each has a form of its own in the UI."""
 
-from __future__ import annotations
-
 from contextlib import ExitStack
 from typing import Annotated, Any
 
 from prefect import Flow, flow
-from pydantic import Field
 
 from artifacts.errors import InputError
 from artifacts.home import find_weights
 from artifacts.store import Ref, Store
 from flows.console import watcher
+from flows.form import Again, Chosen, Device, PrecisionField, Reference, WeightsOrLineage, form
 from flows.lineage import inputs_for
 from flows.nodule_line import STAGES, crop_spec
 from flows.scans import Scan, scans_in
-from flows.screen import Device, PrecisionField, Weights
 from flows.settle import open_index, open_store, settle
 from tasks.line import Line
 from tasks.stage import Params, Stage
-
-RefField = Annotated[
-    str,
-    Field(title="From", min_length=4, description="Any artifact of the scan, as kind:digest; other inputs follow from it"),
-]
-Chosen = Annotated[
-    dict[str, str],
-    Field(title="Inputs", description="Only where the lineage is ambiguous: argument name -> kind:digest"),
-]
 
 
 def run_stage(
@@ -101,17 +89,16 @@ def stage_flow(stage: Stage) -> Flow:
     parameters = stage.params
 
     def run(
-        ref: RefField,
-        params: parameters = parameters(),  # type: ignore[valid-type]
-        weights: Weights | None = None,
+        ref: Reference,
+        params: Annotated[parameters, form("Parameters", "What this stage lets you choose")] = parameters(),  # type: ignore[valid-type]
+        weights: WeightsOrLineage = None,
         device: Device = "auto",
         precision: PrecisionField = "auto",
-        refresh: Annotated[bool, Field(title="Refresh", description="Run again although the artifact is whole")] = False,
+        refresh: Again = False,
         inputs: Chosen = {},
     ) -> Ref:
         return run_stage(stage, ref, params, weights=weights, device=device, precision=precision, refresh=refresh, chosen=inputs)
 
-    run.__annotations__["params"] = parameters
     run.__name__ = stage.name
     first = (stage.function.__doc__ or "").strip().partition("\n")[0]
     run.__doc__ = f"Run the stage {stage.name} alone, from any artifact of the scan. {first}"

@@ -39,9 +39,7 @@ def serve(port: int, inbox: Path | None) -> None:
         call("work-pool", "create", POOL, "--type", "process", "--overwrite", environment=environment)
         call("--no-prompt", "deploy", "--all", environment=environment)
         running.append(start("worker", "start", "--pool", POOL, environment=environment))
-        print(
-            f"\nHounsfield in the Prefect UI: {url}/deployments\nthe nightly deployment screens what is in its folder; CTRL-C ends"
-        )
+        print(f"\nHounsfield in the Prefect UI: {url}/deployments (CTRL-C ends)")
         while all(p.poll() is None for p in running):
             time.sleep(0.5)
         raise ServerError("the server or the worker ended by itself: its last lines above say why")

@@ -43,8 +43,9 @@ def test_each_form_has_titles_and_descriptions(name):
     from prefect.utilities.callables import parameter_schema
 
     schema = parameter_schema(flow_of(DEPLOYMENTS[name])).model_dump()
-    for field in schema["properties"].values():
-        assert field.get("title")
+    for parameter, field in schema["properties"].items():
+        assert field["title"] != parameter
+        assert field["description"]
     models = schema.get("definitions") or schema.get("$defs") or {}
     for title, model in models.items():
         for field_name, field in model.get("properties", {}).items():
