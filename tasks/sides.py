@@ -9,13 +9,14 @@ from tasks.balls import Mask, erode, touching
 
 BALANCE = 0.2  # the smaller of two lungs that touch has at least this share of both
 SEED_SHARE = 0.05  # of all that is left after erosion; crumbs seed nothing
-EROSIONS = (0.0, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0)  # in voxels
+EROSIONS = (0.0, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0)  # in voxels
+THIN = 2.0  # lungs that part after so little erosion touch in a thin line, which the seeds find; a broad contact is cut midway
 
 
 def split_sides(lungs: Mask, body: Mask, spacing_mm: tuple[float, float, float]) -> tuple[Mask, Mask]:
     """Lung voxels on a patient grid [to the head, to the back, to the left] -> right lung, left lung.
 
-    The lungs are eroded until no piece bridges the body's middle; the seeds then grow back at the same pace. A lung that
+    The lungs are eroded until no piece bridges the body's middle; the seeds then grow back. A lung that
     cannot be parted is one lung.
     """
     middle = _middle(body, lungs)
@@ -27,7 +28,7 @@ def split_sides(lungs: Mask, body: Mask, spacing_mm: tuple[float, float, float])
         seeds, sizes, centers = _pieces(lungs)
     large = sizes >= SEED_SHARE * sizes.sum()
     right, left = (large & (centers < middle))[seeds], (large & (centers >= middle))[seeds]
-    right, left = _grow_back(right, left, lungs)
+    right, left = _grow_back(right, left, lungs, middle if voxels > THIN else None)
     rest, _, centers = _pieces(lungs & ~right & ~left)
     on_right = centers < middle
     on_right[0] = False
@@ -62,14 +63,16 @@ def _bridging(labels: NDArray[np.unsignedinteger], sizes: NDArray[np.intp], midd
     return False
 
 
-def _grow_back(right: Mask, left: Mask, lungs: Mask) -> tuple[Mask, Mask]:
-    """Give every lung voxel to the seed that reaches it first."""
-    free = lungs & ~right & ~left
-    while free.any():
-        to_right = touching(right) & free
-        to_left = touching(left) & free & ~to_right
-        if not (to_right.any() or to_left.any()):
-            break
-        right, left = right | to_right, left | to_left
-        free &= ~(to_right | to_left)
+def _grow_back(right: Mask, left: Mask, lungs: Mask, limit: float | None) -> tuple[Mask, Mask]:
+    """Give every lung voxel to the seed that reaches it first; with a ``limit``, first what is on its side of that column."""
+    columns = np.arange(lungs.shape[2])
+    for on_right in ([] if limit is None else [columns < limit]) + [None]:
+        free = lungs & ~right & ~left
+        while free.any():
+            to_right = touching(right) & free & (True if on_right is None else on_right)
+            to_left = touching(left) & free & ~to_right & (True if on_right is None else ~on_right)
+            if not (to_right.any() or to_left.any()):
+                break
+            right, left = right | to_right, left | to_left
+            free &= ~(to_right | to_left)
     return right, left
