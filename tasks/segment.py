@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from artifacts.lungmask import LungMask
 from artifacts.volume import Volume
 from tasks.nets import Network
 from tasks.nets.boxes import Box, cover
+from tasks.nets.workers import spread
 from tasks.stage import Params, Progress, silent, stage
 
 if TYPE_CHECKING:
@@ -58,13 +59,13 @@ def segment(
     mask = lung_mask.labels > 0
     heat = np.zeros(mask.shape, dtype=np.uint8)
     jobs = list(_jobs(mask, _slices_at_once(network.device, mask.shape)))
-    work, done = sum(_work(z0, z1, box) for z0, z1, box in jobs), 0
     with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
         boxed = BoxedUNet2d(module, network.dtype)
         stacks = _stacks(volume.hu, network.card.input, boxed.step, network.device)
         field = (stacks.shape[2], stacks.shape[3])
-        for z0, z1, job in jobs:
-            box = job.grown(0, field)
+
+        def run(job: Job) -> int:
+            z0, z1, box = job.z0, job.z1, job.box.grown(0, field)
             x = box.grown(boxed.margin, field).of(stacks[z0:z1]).contiguous(memory_format=torch.channels_last)
             logits = boxed(x, box, field)[:, 0]
             if not torch.isfinite(logits).all():
@@ -73,22 +74,34 @@ def segment(
                 )
             part = box.of(heat[z0:z1])
             part[:] = (logits.sigmoid() * 255).round().to(torch.uint8).cpu().numpy()[:, : part.shape[1], : part.shape[2]]
-            done += _work(z0, z1, job)
+            return job.work
+
+        work, done = sum(job.work for job in jobs), 0
+        for ran in spread(run, jobs, network.device):
+            done += ran
             progress(done / work)
     heat[~mask] = 0
     return HeatMap(heat, volume.geometry)
 
 
-def _jobs(mask: NDArray[np.bool_], slices: int) -> Iterator[tuple[int, int, Box]]:
-    """What to run: slices z0 to z1 (excluded), and a box of them."""
+class Job(NamedTuple):
+    """What to run at once: a box of the slices z0 to z1 (excluded)."""
+
+    z0: int
+    z1: int
+    box: Box
+
+    @property
+    def work(self) -> int:
+        y0, y1, x0, x1 = self.box
+        return (self.z1 - self.z0) * (y1 - y0 + 2 * EFFECTIVE_MARGIN) * (x1 - x0 + 2 * EFFECTIVE_MARGIN)
+
+
+def _jobs(mask: NDArray[np.bool_], slices: int) -> Iterator[Job]:
     for z0 in range(0, len(mask), slices):
         z1 = min(z0 + slices, len(mask))
         for box in cover(mask[z0:z1].any(axis=0), CELL, EFFECTIVE_MARGIN, OVERHEAD // slices):
-            yield z0, z1, box
-
-
-def _work(z0: int, z1: int, box: Box) -> int:
-    return (z1 - z0) * (box.y1 - box.y0 + 2 * EFFECTIVE_MARGIN) * (box.x1 - box.x0 + 2 * EFFECTIVE_MARGIN)
+            yield Job(z0, z1, box)
 
 
 def _slices_at_once(device: torch.device, shape_zyx: tuple[int, ...]) -> int:

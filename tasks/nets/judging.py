@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from artifacts.crops import Crops
 from artifacts.errors import WeightsError
 from tasks.nets.network import Network, windowed
+from tasks.nets.workers import spread
 from tasks.stage import Progress, silent
 
 if TYPE_CHECKING:
@@ -49,17 +50,21 @@ def probabilities(
     import torch
 
     check_pairing(network, crops)
-    answers = np.empty(len(which), dtype=np.float32)
     step = CROPS_AT_ONCE[network.device.type]
-    lowered = torch.autocast(network.device.type, network.dtype, enabled=network.dtype != torch.float32)
-    with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False), lowered:
-        for start in range(0, len(which), step):
-            part = slice(start, start + step)
-            hu = torch.from_numpy(crops.hu[which[part]]).to(network.device)
-            x = windowed(hu, network.card.input)[:, None]
+    parts = [slice(start, start + step) for start in range(0, len(which), step)]
+
+    def judge(part: slice) -> NDArray[np.float32]:
+        hu = torch.from_numpy(crops.hu[which[part]]).to(network.device)
+        x = windowed(hu, network.card.input)[:, None]
+        with torch.autocast(network.device.type, network.dtype, enabled=network.dtype != torch.float32):
             views = [_positive(network, x.flip(axes) if axes else x) for axes in flips]
-            answers[part] = torch.stack(views).mean(dim=0).cpu().numpy()
-            progress(min(start + step, len(which)) / len(which))
+        return torch.stack(views).mean(dim=0).cpu().numpy()
+
+    answers = np.empty(len(which), dtype=np.float32)
+    with torch.backends.cudnn.flags(allow_tf32=False):
+        for part, answer in zip(parts, spread(judge, parts, network.device), strict=True):
+            answers[part] = answer
+            progress(min(part.stop, len(which)) / len(which))
     if not np.isfinite(answers).all():
         raise WeightsError(f"the {network.card.role} network gave a number that is not finite: its weights are damaged")
     return answers
