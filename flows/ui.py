@@ -44,8 +44,7 @@ def serve(port: int, inbox: Path | None) -> None:
             time.sleep(0.5)
         raise ServerError("the server or the worker ended by itself: its last lines above say why")
     finally:
-        for process in reversed(running):
-            end(process)
+        end(running)
 
 
 def prefect() -> str:
@@ -82,10 +81,11 @@ def wait_for(url: str, server: subprocess.Popen, sleep: Callable[[float], None] 
     raise ServerError(f"the Prefect server did not answer at {url} within {READY_S} s")
 
 
-def end(process: subprocess.Popen) -> None:
+def end(processes: list[subprocess.Popen]) -> None:
     """Politely, then not: a worker gives its runs a moment to clean up."""
-    if process.poll() is None:
+    for process in processes:
         process.terminate()
+    for process in processes:
         try:
             process.wait(15)
         except subprocess.TimeoutExpired:
