@@ -9,22 +9,21 @@ from pathlib import Path
 from flows.nodule_line import STAGES, edges
 
 TARGET = Path(__file__).parents[1] / "docs" / "dag.svg"
-BOX_W, BOX_H, GAP, LANE = 150, 44, 26, 16
+BOX_W, BOX_H, GAP, LANE = 170, 44, 24, 18
 
 
 def svg() -> str:
-    """One box a stage from top to bottom, and an arrow for every input; a network's stage has a double border."""
-    names = list(STAGES)
-    row = {name: i for i, name in enumerate(["scan", *names])}
-    links = sorted({(maker, name) for name, _, maker in edges()}, key=lambda e: (row[e[1]] - row[e[0]], row[e[0]]))
-    lanes = {link: i for i, link in enumerate(e for e in links if row[e[1]] - row[e[0]] > 1)}
-    width = 40 + BOX_W + 190 + LANE * (len(lanes) + 1)
+    """One box a stage from top to bottom, one lane for each artifact that later stages take; a double border is a network."""
+    row = {name: i for i, name in enumerate(["scan", *STAGES])}
+    links = {(maker, name) for name, _, maker in edges()}
+    takers = {maker: sorted(row[n] for m, n in links if m == maker and row[n] - row[m] > 1) for maker in row}
+    lanes = [maker for maker in reversed(row) if takers[maker]]
+    width = 2 * 20 + BOX_W + LANE * (len(lanes) + 1)
     height = (BOX_H + GAP) * len(row) + GAP
-    parts = [_box("scan", "DICOM, MHD, NIfTI, NRRD, zip", row["scan"], False)]
-    for name, stage in STAGES.items():
-        made = stage.produces.__name__
-        parts.append(_box(name, made, row[name], stage.network is not None))
-    parts += [_arrow(row[a], row[b], lanes.get((a, b))) for a, b in links]
+    parts = [_box("scan", "DICOM, NIfTI, MHD, …", row["scan"], False)]
+    parts += [_box(name, stage.produces.__name__, row[name], stage.network is not None) for name, stage in STAGES.items()]
+    parts += [_down(row[a]) for a, b in sorted(links, key=lambda link: row[link[0]]) if row[b] - row[a] == 1]
+    parts += [_lane(row[maker], takers[maker], i, len(lanes)) for i, maker in enumerate(lanes)]
     head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif" font-size="13">'
     marker = (
         '<defs><marker id="a" markerWidth="8" markerHeight="8" refX="7" refY="4" orient="auto">'
@@ -47,14 +46,21 @@ def _box(name: str, made: str, row: int, network: bool) -> str:
     return frame + text + f'<text x="{middle}" y="{y + 35}" text-anchor="middle" fill="#456">{escape(made)[:24]}</text>'
 
 
-def _arrow(start: int, end: int, lane: int | None) -> str:
-    if lane is None:
-        x = 20 + BOX_W / 2
-        path = f"M{x} {_top(start) + BOX_H}V{_top(end)}"
-    else:
-        x = 20 + BOX_W + LANE * (lane + 1)
-        path = f"M{20 + BOX_W} {_top(start) + BOX_H / 2 + 6}H{x}V{_top(end) + BOX_H / 2 - 6}H{20 + BOX_W}"
-    return f'<path d="{path}" fill="none" stroke="#456" marker-end="url(#a)"/>'
+def _down(row: int) -> str:
+    x = 20 + BOX_W / 2
+    return _path(f"M{x} {_top(row) + BOX_H}V{_top(row + 1)}")
+
+
+def _lane(start: int, takers: list[int], lane: int, lanes: int) -> str:
+    """From a box to the right, down, and back into every box that takes its artifact, each lane at a height of its own."""
+    edge, x = 20 + BOX_W, 20 + BOX_W + LANE * (lane + 1)
+    height = BOX_H * (lane + 1) / (lanes + 1)
+    out = f"M{edge} {_top(start) + height:.1f}H{x}V{_top(takers[-1]) + height:.1f}H{edge}"
+    return "".join([_path(out), *(_path(f"M{x} {_top(t) + height:.1f}H{edge}") for t in takers[:-1])])
+
+
+def _path(d: str) -> str:
+    return f'<path d="{d}" fill="none" stroke="#456" marker-end="url(#a)"/>'
 
 
 def main() -> int:
