@@ -173,8 +173,10 @@ def _upright(
             qc.append(QCFinding("gantry-tilt", "info", message))
         return scan.hu, first, (scan.places_lps_mm[-1] - first) / stack.along_mm[-1]
     lean, wobble = stack.lean_deg(), stack.wobble_mm()
-    leaning = f"slices lean by {lean:.1f}° (a tilted gantry)" if lean > wobble / stack.along_mm[-1] * 57.3 else ""
-    about = leaning or f"slices lie up to {wobble:.1f} mm sideways of each other"
+    leaning = wobble < 0.25 * float(np.linalg.norm(stack.sideways_mm[-1]))
+    about = (
+        f"slices lean by {lean:.1f}° (a tilted gantry)" if leaning else f"slices lie {wobble:.1f} mm and more beside each other"
+    )
     if params.tilt == "refuse":
         raise ScanRefused(f"{about}, and a tilted gantry is to be refused")
     shift = stack.sideways_mm / np.array(scan.spacing_yx)

@@ -5,7 +5,12 @@ from __future__ import annotations
 import gzip
 import struct
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from artifacts.errors import InputError
 
@@ -20,25 +25,18 @@ LAYOUTS = {
         "scale": (176, "2d"), "units": (500, "i"), "codes": (344, "2i"), "srow": (400, "12d"),
     },
 }  # fmt: skip
+TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 UNSIGNED = frozenset((2, 512, 768, 1280))
-NOT_NUMBERS = frozenset((0, 1, 32, 128, 1792, 2048, 2304))  # bits, complex, colour
 MILLIMETRES_OR_UNSAID = (0, 2)
 
 
 def check_nifti(path: Path) -> bool:
     """Whether its values can be below zero. Raises InputError."""
-    packed = path.name.lower().endswith(".gz")
     try:
-        with gzip.open(path) if packed else path.open("rb") as f:
-            head = f.read(540)
+        with _open(path) as f:
+            read = _Header.of(f.read(540))
     except (zlib.error, gzip.BadGzipFile):
         raise ValueError from None
-    order, layout = _layout(head)
-
-    def read(name: str) -> tuple:
-        at, form = layout[name]
-        return struct.unpack_from(order + form, head, at)
-
     dim, pixdim = read("dim"), read("pixdim")
     if not 1 <= dim[0] <= 7:
         raise ValueError
@@ -48,7 +46,7 @@ def check_nifti(path: Path) -> bool:
         raise InputError(f"the NIfTI has {dim[0]} dimensions ({shape}): give one volume, three dimensions")
     if min(sizes[:3]) < 1:
         raise ValueError
-    if read("datatype")[0] in NOT_NUMBERS:
+    if read("datatype")[0] not in TYPES:
         raise InputError("the NIfTI holds colours, bits or complex numbers: give one volume of Hounsfield units")
     qform, sform = read("codes")
     if qform <= 0 and sform <= 0:
@@ -58,17 +56,58 @@ def check_nifti(path: Path) -> bool:
     _check_spacing(pixdim[1:4], read("srow") if sform > 0 else None)
     if (read("units")[0] & 7) not in MILLIMETRES_OR_UNSAID:
         raise InputError("the NIfTI is not in millimetres (xyzt_units): save it in millimetres")
-    _check_length(path, packed, int(read("vox_offset")[0]), sizes, read("bitpix")[0])
+    _check_length(path, int(read("vox_offset")[0]), sizes, read("bitpix")[0])
     slope, inter = read("scale")
     return read("datatype")[0] not in UNSIGNED or (slope != 0 and inter < 0)
 
 
-def _layout(head: bytes) -> tuple[str, dict[str, tuple[int, str]]]:
-    for order in "<>":
-        size = struct.unpack_from(order + "i", head)[0] if len(head) >= 348 else 0
-        if size in LAYOUTS and len(head) >= size:
-            return order, LAYOUTS[size]
-    raise ValueError
+def nifti_voxels(path: Path) -> NDArray:
+    """``[z, y, x]``, scaled as the header says. SimpleITK would turn NaN into 0 without a word. Raises InputError."""
+    try:
+        with _open(path) as f:
+            header = _Header.of(f.read(540))
+        dim = header("dim")
+        kind = np.dtype(header.order + TYPES[header("datatype")[0]])
+        offset, voxels = int(header("vox_offset")[0]), int(np.prod(dim[1:4], dtype=np.int64))
+        with _open(path) as f:
+            f.seek(offset)
+            values = np.frombuffer(f.read(voxels * kind.itemsize), dtype=kind, count=voxels).reshape(dim[3:0:-1])
+    except (OSError, EOFError, zlib.error, ValueError, KeyError):
+        raise InputError("the NIfTI is damaged or cut short: its voxels cannot be read") from None
+    slope, inter = header("scale")
+    if (slope in (0, 1) and inter == 0) or not np.isfinite([slope, inter]).all():
+        return values.astype(kind.newbyteorder("="), copy=False)
+    return values * np.float64(slope or 1) + np.float64(inter)
+
+
+def _open(path: Path) -> Any:
+    return gzip.open(path) if _packed(path) else path.open("rb")
+
+
+def _packed(path: Path) -> bool:
+    return path.name.lower().endswith(".gz")
+
+
+@dataclass(frozen=True)
+class _Header:
+    """Fields by name."""
+
+    head: bytes
+    order: str
+    layout: dict[str, tuple[int, str]]
+
+    @classmethod
+    def of(cls, head: bytes) -> _Header:
+        """Raises ValueError where this is no NIfTI."""
+        for order in "<>":
+            size = struct.unpack_from(order + "i", head)[0] if len(head) >= 348 else 0
+            if size in LAYOUTS and len(head) >= size:
+                return cls(head, order, LAYOUTS[size])
+        raise ValueError
+
+    def __call__(self, name: str) -> tuple:
+        at, form = self.layout[name]
+        return struct.unpack_from(self.order + form, self.head, at)
 
 
 def _check_spacing(pixdim: tuple[float, ...], srow: tuple[float, ...] | None) -> None:
@@ -77,12 +116,12 @@ def _check_spacing(pixdim: tuple[float, ...], srow: tuple[float, ...] | None) ->
         raise InputError("the NIfTI has zero, negative or undefined spacing (pixdim, sform): repair its header")
 
 
-def _check_length(path: Path, packed: bool, offset: int, sizes: tuple[int, ...], bits: int) -> None:
+def _check_length(path: Path, offset: int, sizes: tuple[int, ...], bits: int) -> None:
     voxels = 1
     for n in sizes:
         voxels *= n
     need = max(offset, 0) + voxels * bits // 8
-    if packed:  # gzip ends with the length of what it holds, modulo 2^32 (RFC 1952)
+    if _packed(path):  # gzip ends with the length of what it holds, modulo 2^32 (RFC 1952)
         with path.open("rb") as f:
             f.seek(-4, 2)
             short = struct.unpack("<I", f.read(4))[0] < need % 2**32 if need < 2**32 else False

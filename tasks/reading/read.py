@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,8 @@ from artifacts.errors import InputError
 from artifacts.geometry import Geometry, Vector
 from artifacts.volume import AIR_HU, QCFinding, Series, SourceSlice
 from tasks.reading.found import FoundSeries, normal_of, uid_is_pseudonym
-from tasks.reading.images import geometry_of, image_header, itk_reader
+from tasks.reading.images import image_header, itk_reader
+from tasks.reading.nifti import nifti_voxels
 from tasks.reading.pixels import read_pixels
 from tasks.reading.raw import RawScan, check_size
 from tasks.reading.slices import SliceHeader
@@ -104,13 +105,9 @@ def _unreadable(kept: Sequence[SliceHeader], lost: Sequence[SliceHeader], count:
 def _read_image(found: FoundSeries) -> RawScan:
     """MetaImage, NIfTI or NRRD: axes permuted, without resampling, so that slices are axial; flips and slants are kept."""
     path = found.files[0]
-    image_header(path)
-    try:
-        image = itk_reader(path).Execute()
-    except RuntimeError:
-        raise InputError(f"the {found.source_format} file is damaged or cut short: its voxels cannot be read") from None
-    geometry = geometry_of(image)
-    hu, geometry = _slices_first(_as_hu(_voxels(image, geometry)), geometry)
+    geometry = image_header(path).geometry
+    values = nifti_voxels(path) if found.source_format == "nifti" else _voxels(path, geometry, found.source_format)
+    hu, geometry = _slices_first(_as_hu(values), geometry)
     step = np.array(geometry.directions_zyx[0]) * geometry.spacing_zyx[0]
     places = np.array(geometry.origin_lps_mm) + np.arange(len(hu))[:, None] * step
     return RawScan(
@@ -124,9 +121,13 @@ def _read_image(found: FoundSeries) -> RawScan:
     )
 
 
-def _voxels(image: Any, geometry: Geometry) -> NDArray:
+def _voxels(path: Path, geometry: Geometry, kind: str) -> NDArray:
     import SimpleITK as sitk
 
+    try:
+        image = itk_reader(path).Execute()
+    except RuntimeError:
+        raise InputError(f"the {kind} file is damaged or cut short: its voxels cannot be read") from None
     return sitk.GetArrayFromImage(image).reshape(geometry.shape_zyx)
 
 

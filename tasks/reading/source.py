@@ -55,7 +55,7 @@ def _unpack(path: Path, folder: Path, max_bytes: int) -> None:
                         f"the zip unpacks to more than {allowed // 2**20} MiB ({max_bytes // 2**30} GiB at most, and at most "
                         f"{MAX_RATIO} times its own size): unpack it yourself if you trust it"
                     )
-    except (BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError, UnicodeError, ValueError) as e:
+    except (BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError, UnicodeError, ValueError):
         raise InputError("the zip is damaged, cut short, or packed in a way that is not supported: pack it again") from None
     except OSError as e:
         if e.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -58,7 +58,7 @@ def dataset(
     position: Sequence[float],
     number: int,
     *,
-    place: Place = Place(),  # noqa: B008
+    place: Place = Place(),
     syntax: str = EXPLICIT,
     intercept: int = -1024,
     signed: bool = False,
@@ -73,7 +73,9 @@ def dataset(
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = CT, uid
     meta.TransferSyntaxUID, meta.ImplementationClassUID = EXPLICIT, "1.2.3.4"
-    image = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    image = FileDataset(
+        "", {}, file_meta=meta, preamble=b"\0" * 128, is_implicit_VR=syntax == IMPLICIT, is_little_endian=syntax != BIG_ENDIAN
+    )
     stored = hu.astype(np.int32) - intercept
     values = {
         "SOPClassUID": CT,
@@ -86,8 +88,8 @@ def dataset(
         "ConvolutionKernel": "B70f",
         "SliceThickness": "3",
         "InstanceNumber": number,
-        "ImagePositionPatient": [f"{v:.10g}"[:16] for v in position],
-        "ImageOrientationPatient": [f"{v:.12g}"[:16] for v in (*place.row, *place.column)],
+        "ImagePositionPatient": [f"{v:.10f}"[:16] for v in position],
+        "ImageOrientationPatient": [f"{v:.13f}"[:16] for v in (*place.row, *place.column)],
         "PixelSpacing": [f"{v:.10g}" for v in place.spacing_yx],
         "Rows": hu.shape[0],
         "Columns": hu.shape[1],
@@ -115,8 +117,7 @@ def dataset(
 
 
 def save(image: Any, path: Path) -> Path:
-    syntax = image.file_meta.TransferSyntaxUID
-    image.save_as(path, implicit_vr=syntax == IMPLICIT, little_endian=syntax != BIG_ENDIAN, enforce_file_format=True)
+    image.save_as(path, enforce_file_format=True)
     return path
 
 
@@ -126,7 +127,7 @@ def write_series(
     *,
     place: Place = Place(),
     change: Callable[[int], dict[str, Any]] | None = None,
-    **options: Any,  # noqa: B008
+    **options: Any,
 ) -> list[Path]:
     """A file a slice, named in an order that is not theirs. ``change(k)``: attributes of slice k."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -159,7 +160,7 @@ def repack(path: Path, syntax: str) -> None:
     assert writer.Write()
 
 
-def write_enhanced(path: Path, hu: NDArray[np.int16], *, place: Place = Place(), order: Sequence[int] | None = None) -> Path:  # noqa: B008
+def write_enhanced(path: Path, hu: NDArray[np.int16], *, place: Place = Place(), order: Sequence[int] | None = None) -> Path:
     """All slices as frames of one enhanced CT file, in ``order``; intercept of frame k is -1024 - k."""
     from pydicom.dataset import Dataset
     from pydicom.sequence import Sequence as Items

@@ -35,7 +35,7 @@ def test_a_series_is_found_from_its_headers(tmp_path: Path) -> None:
 
 
 def test_hospital_folder(tmp_path: Path) -> None:
-    """Scout, thin and thick, soft and sharp, coronal, a dose picture, an MR, notes, a directory record: thin and sharp is screened."""
+    """Scout, thin and thick, soft and sharp, coronal, a picture, an MR, notes: thin and sharp is screened."""
     hu = chest()
     write_series(tmp_path / "a", hu, series=f"{SERIES}.1", SliceThickness="5")
     write_series(tmp_path / "b", hu, series=f"{SERIES}.2", ConvolutionKernel="B30f", SliceThickness="1")
@@ -95,7 +95,7 @@ def test_part_of_a_chest_needs_asking(tmp_path: Path) -> None:
     write_series(tmp_path, chest()[20:36])
     found = find_series(tmp_path)
     for policy in ("best", SERIES):
-        with pytest.raises(ScanRefused, match="48 mm.*--partial"):
+        with pytest.raises(ScanRefused, match=r"48 mm.*--partial"):
             choose_series(found, policy)
         assert len(choose_series(found, policy, partial=True)) == 1
 
@@ -191,7 +191,7 @@ def test_series_without_uid_goes_by_its_content(tmp_path: Path) -> None:
 
 
 def test_uid_that_is_a_name_is_no_uid(tmp_path: Path) -> None:
-    with pytest.warns(UserWarning):
+    with pytest.warns(UserWarning, match="Invalid value"):
         write_series(tmp_path, chest(), SeriesInstanceUID="DOE^JANE")
     assert "DOE" not in only(tmp_path).uid
 

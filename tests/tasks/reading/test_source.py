@@ -80,7 +80,7 @@ def test_encrypted_is_refused(tmp_path: Path) -> None:
 
 def test_a_thousand_times_its_size_is_refused(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.zip", {f"zeros{k}": bytes(16 * 2**20) for k in range(4)})
-    assert 64 * 2**20 > 900 * path.stat().st_size
+    assert 900 * path.stat().st_size < 64 * 2**20
     with pytest.raises(InputError, match="200 times"):
         opened(path, tmp_path)
     assert not list((tmp_path / "scratch").iterdir())
@@ -122,9 +122,10 @@ def test_broken_archives_are_one_clear_line(tmp_path: Path, damage: str) -> None
 
 
 def test_two_entries_of_one_name_are_refused(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as z, pytest.warns(UserWarning):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as z:
         z.writestr("one", b"1")
-        z.writestr("one", b"2")
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            z.writestr("one", b"2")
     with pytest.raises(InputError, match="same name"):
         opened(tmp_path / "a.zip", tmp_path)
 

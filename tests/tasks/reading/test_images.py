@@ -1,0 +1,202 @@
+"""MetaImage, NIfTI and NRRD: the same scan as the DICOM, or one clear line."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from artifacts.errors import InputError, ScanRefused
+from tasks.load import load
+from tasks.reading.find import choose_series, find_series
+from tasks.reading.raw import RawScan
+from tasks.reading.read import read_scan
+from tests.tasks.reading.small_dicom import chest
+
+LUNA_UID = "1.3.6.1.4.1.14519.5.2.1.6279.6001.109002525524522225658609808059"
+DIRECTION = (1.0, 0.0, 0.0, 0.0, 0.8, -0.6, 0.0, 0.6, 0.8)  # columns: where x, y, z go
+
+
+def write(path: Path, hu: np.ndarray, direction: tuple[float, ...] | None = None) -> Path:
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(hu)
+    image.SetSpacing((7.5, 7.0, 3.0))
+    image.SetOrigin((-100.0, -80.0, -300.0))
+    if direction:
+        image.SetDirection(direction)
+    sitk.WriteImage(image, str(path))
+    return path
+
+
+def read(path: Path) -> RawScan:
+    ((found, _),) = choose_series(find_series(path))
+    return read_scan(found)
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(InputError) as e:
+        load(read(path))
+    assert path.stem not in str(e.value)
+    assert "\n" not in str(e.value)
+    return str(e.value)
+
+
+@pytest.mark.parametrize("suffix", [".mhd", ".mha", ".nii", ".nii.gz", ".nrrd"])
+@pytest.mark.parametrize("direction", [None, DIRECTION, (-1, 0, 0, 0, -1, 0, 0, 0, 1), (1, 0, 0, 0, -1, 0, 0, 0, 1)])
+def test_voxels_and_their_place(tmp_path: Path, suffix: str, direction: tuple[float, ...] | None) -> None:
+    hu = chest()
+    volume = load(read(write(tmp_path / f"DOE{suffix}", hu, direction)))
+    assert np.array_equal(volume.hu, hu)
+    axes = np.array(direction or np.eye(3).ravel()).reshape(3, 3)
+    truth = np.array([-100, -80, -300]) + axes @ np.array([7.5 * 30, 7.0 * 20, 3.0 * 50])
+    assert volume.geometry.lps_mm_from_zyx((50, 20, 30)) == pytest.approx(truth, abs=1e-3)
+    assert volume.series.uid.startswith("scan-")
+    assert "DOE" not in repr(volume.series) + repr(volume.qc)
+
+
+def test_sagittally_stored_volumes_are_turned_without_resampling(tmp_path: Path) -> None:
+    """An array indexed [left-right, head-feet, front-back] becomes [z, y, x]; every voxel stays in its place."""
+    hu = chest(60, 30, 28)
+    stored = np.ascontiguousarray(hu.transpose(2, 0, 1))  # x, z, y
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(stored)
+    image.SetSpacing((7.0, 3.0, 7.5))
+    image.SetDirection((0, 0, 1, 1, 0, 0, 0, 1, 0))
+    sitk.WriteImage(image, str(tmp_path / "a.nrrd"))
+    volume = load(read(tmp_path / "a.nrrd"))
+    assert np.array_equal(volume.hu, hu)
+    assert volume.geometry.spacing_zyx == pytest.approx((3.0, 7.0, 7.5))
+    assert volume.geometry.lps_mm_from_zyx((10, 5, 7)) == pytest.approx((7 * 7.5, 5 * 7.0, 10 * 3.0))
+
+
+def test_luna16_files_keep_their_series_uid(tmp_path: Path) -> None:
+    assert read(write(tmp_path / f"{LUNA_UID}.mhd", chest())).series.uid == LUNA_UID
+
+
+def test_the_raw_file_is_one_of_the_files(tmp_path: Path) -> None:
+    (found,) = find_series(write(tmp_path / "a.mhd", chest()))
+    assert [f.name for f in found.files] == ["a.mhd", "a.raw"]
+
+
+def test_floats_are_rounded(tmp_path: Path) -> None:
+    hu = chest()
+    assert np.array_equal(read(write(tmp_path / "a.nii", (hu + 0.4).astype(np.float32))).hu, np.rint(hu + 0.4))
+
+
+def test_below_air_is_air(tmp_path: Path) -> None:
+    hu = chest()
+    hu[:, :3] = -3024
+    assert read(write(tmp_path / "a.mha", hu)).hu.min() >= -1024
+
+
+def test_name_and_content_make_the_same_scan_the_same(tmp_path: Path) -> None:
+    a, b = write(tmp_path / "a.nii.gz", chest()), write(tmp_path / "b.nii.gz", chest())
+    assert read(a).digest() == read(b).digest()
+
+
+def test_label_maps_beside_a_scan_are_not_taken_for_it(tmp_path: Path) -> None:
+    write(tmp_path / "a-labels.nrrd", (chest() < -500).astype(np.uint16))
+    write(tmp_path / "scan.nrrd", chest())
+    assert read(tmp_path).hu.min() < -900
+
+
+# -- one clear line ----------------------------------------------------------------------------------------------------------
+
+
+def test_four_dimensions(tmp_path: Path) -> None:
+    for suffix in (".nii", ".nii.gz", ".mha", ".nrrd"):
+        import SimpleITK as sitk
+
+        image = sitk.JoinSeries([sitk.GetImageFromArray(chest(10)), sitk.GetImageFromArray(chest(10))])
+        sitk.WriteImage(image, str(tmp_path / f"four{suffix}"))
+        assert "three dimensions" in refused(tmp_path / f"four{suffix}")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_not_numbers(tmp_path: Path, value: float) -> None:
+    hu = chest().astype(np.float32)
+    hu[3, 3, 3] = value
+    assert refused(write(tmp_path / "bad.nii", hu)).startswith("1 voxels of the image are not numbers")
+
+
+def patched(path: Path, at: int, form: str, *values: float) -> Path:
+    body = bytearray(gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes())
+    struct.pack_into("<" + form, body, at, *values)
+    path.write_bytes(gzip.compress(body) if path.suffix == ".gz" else body)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_nifti_without_affine(tmp_path: Path, suffix: str) -> None:
+    path = patched(write(tmp_path / f"bad{suffix}", chest()), 252, "2h", 0, 0)
+    assert "no affine" in refused(path)
+
+
+@pytest.mark.parametrize("spacing", [0.0, -3.0, np.nan])
+def test_nifti_with_bad_spacing(tmp_path: Path, spacing: float) -> None:
+    path = patched(write(tmp_path / "bad.nii", chest()), 76 + 3 * 4, "f", spacing)
+    assert "spacing" in refused(path)
+
+
+@pytest.mark.parametrize("spacing", ["0 7 3", "7 -7 3", "", "nan 7 3"])
+def test_metaimage_with_bad_spacing(tmp_path: Path, spacing: str) -> None:
+    path = write(tmp_path / "bad.mhd", chest())
+    lines = [
+        f"ElementSpacing = {spacing}" if line.startswith("ElementSpacing") else line for line in path.read_text().splitlines()
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    assert "spacing" in refused(path)
+
+
+def test_nrrd_without_orientation(tmp_path: Path) -> None:
+    path = write(tmp_path / "bad.nrrd", chest())
+    path.write_bytes(path.read_bytes().replace(b"space directions:", b"was directions:  "))
+    assert "where its voxels lie" in refused(path)
+
+
+@pytest.mark.parametrize("suffix", [".mhd", ".mha", ".nii", ".nii.gz", ".nrrd"])
+@pytest.mark.parametrize("left", [0, 100, 0.5])
+def test_cut_short(tmp_path: Path, suffix: str, left: float) -> None:
+    path = write(tmp_path / f"bad{suffix}", chest())
+    victim = path.with_suffix(".raw") if suffix == ".mhd" else path
+    body = victim.read_bytes()
+    victim.write_bytes(body[: int(left * len(body)) if left == 0.5 else int(left)])
+    refused(path)
+
+
+def test_mhd_without_its_raw(tmp_path: Path) -> None:
+    path = write(tmp_path / "bad.mhd", chest())
+    path.with_suffix(".raw").unlink()
+    assert "not there" in refused(path)
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../secret.raw", "LIST"])
+def test_mhd_that_points_elsewhere(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / "bad.mhd", chest())
+    path.write_text(path.read_text().replace("bad.raw", name))
+    assert "beside it" in refused(path)
+
+
+def test_colour(tmp_path: Path) -> None:
+    import SimpleITK as sitk
+
+    path = tmp_path / "bad.nrrd"
+    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((60, 8, 8, 3), dtype=np.uint8), isVector=True), str(path))
+    refused(path)
+
+
+def test_raw_counts_are_not_hounsfield_units(tmp_path: Path) -> None:
+    for name, values in {"stored": chest() + 1024, "grey": ((chest() + 1024) / 8).astype(np.uint8)}.items():
+        with pytest.raises(ScanRefused, match="not Hounsfield"):
+            load(read(write(tmp_path / f"{name}.nii.gz", values)))
+
+
+def test_part_of_a_chest(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.nii", chest()[:20])
+    with pytest.raises(ScanRefused, match="part of a chest"):
+        read(path)
