@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,15 @@ def make_series(folder: Path, seed: int, small: bool = False) -> Path:
     from tasks.phantom import make_phantom
     from tasks.phantom.dicom import write_dicom_series, write_truth_csv
 
-    series = folder / "series"
-    if series.exists() and any(series.iterdir()):
+    series, unfinished = folder / "series", folder / ".series-being-written"
+    if series.exists():
         raise InputError("the folder already holds a series: give another, or remove it first", private=str(series))
+    shutil.rmtree(unfinished, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     phantom = make_phantom(seed, small=small)
-    write_dicom_series(phantom.volume, series)
+    write_dicom_series(phantom.volume, unfinished, patient_name=f"PHANTOM^SEED-{seed}")
     write_truth_csv(phantom, folder / "truth.csv")
+    unfinished.rename(series)
     return series
 
 
@@ -36,7 +39,7 @@ def run_demo(seed: int, out: Path, direct: bool) -> None:
     console = wide_console()
     folder = out / f"phantom-{seed}"
     series = folder / "series"
-    if not (folder / "truth.csv").is_file():
+    if not series.exists():
         console.print(f"making phantom {seed} as a DICOM series …")
         make_series(folder, seed)
     refs = run_screen(series, {}, direct=direct)

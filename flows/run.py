@@ -29,7 +29,10 @@ def run_screen(path: Path, params: Mapping[str, Params], *, direct: bool, **opti
         raise InputError("there is nothing at the given path: give a folder of DICOM, a zip or a volume file", private=str(path))
     from flows.screen import screen
 
-    watching.set(TerminalWatcher(Console(stderr=True)))
+    watcher = TerminalWatcher(Console(stderr=True))
+    watching.set(watcher)
+    if not direct:
+        watcher.say("through Prefect (its embedded server takes some seconds to start; --direct does without)")
     run: Callable[..., list[Ref]] = screen.fn if direct else screen
     return run(source=open_index().token(path), **options, **params)
 
