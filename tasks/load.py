@@ -12,7 +12,7 @@ from pydantic import Field
 from artifacts.errors import ScanRefused
 from artifacts.geometry import Geometry
 from artifacts.volume import QCFinding, Volume
-from tasks.reading.found import LEAST_CHEST_MM
+from tasks.reading.eligibility import LEAST_CHEST_MM
 from tasks.reading.quality import LUNG_CM2, lung_cm2, why_not_hu
 from tasks.reading.raw import RawScan, check_size
 from tasks.reading.resample import onto_planes, straightened, straightened_shape

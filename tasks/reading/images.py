@@ -12,7 +12,8 @@ import numpy as np
 
 from artifacts.errors import HounsfieldError, InputError
 from artifacts.geometry import Geometry
-from tasks.reading.found import LEAST_CHEST_MM, PSEUDONYM, FoundSeries, Unless
+from tasks.reading.eligibility import LEAST_CHEST_MM, Unless
+from tasks.reading.found import PSEUDONYM, FoundSeries
 from tasks.reading.metaimage import check_metaimage
 from tasks.reading.nifti import check_nifti
 from tasks.reading.nrrd import check_nrrd

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from artifacts.errors import InputError
 from artifacts.geometry import Geometry, Vector
 from artifacts.volume import AIR_HU, QCFinding, Series, SourceSlice
-from tasks.reading.found import FoundSeries, normal_of, uid_is_pseudonym
+from tasks.reading.eligibility import normal_of
+from tasks.reading.found import FoundSeries, uid_is_pseudonym
 from tasks.reading.images import image_header, itk_reader
 from tasks.reading.nifti import nifti_voxels
 from tasks.reading.pixels import read_pixels
