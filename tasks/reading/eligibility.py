@@ -42,7 +42,7 @@ def normal_of(six: Sequence[float]) -> NDArray[np.float64]:
 def why_not(
     first: SliceHeader, main: list[SliceHeader], orientation: Orientation, extent: float, spacing: tuple[float, float]
 ) -> tuple[str | None, Unless]:
-    """Why a stack is not screened (None: it is), and what lifts that. ``extent`` along the normal and ``spacing`` (y, x) in mm."""
+    """Why a stack is not screened (None: it is), and what lifts that; ``extent`` along the normal, ``spacing`` (y, x) in mm."""
     if why := why_not_image(first):
         return why, "never"
     if orientation != "axial":
