@@ -200,3 +200,28 @@ def _finding(center: tuple[float, float, float], p: float, diameter: float) -> F
     numbers = {"diameter_mm": diameter, "long_axis_mm": diameter, "short_axis_mm": diameter, "volume_mm3": 1.0, "mean_hu": 0.0}
     where = {"center_lps_mm": center, "center_zyx": center, "side": "left", "pleura_distance_mm": 9.0, "slice_index": 0}
     return Finding(rank=1, label=1, p_nodule=p, p_malignant=None, slice_number=None, sop_instance_uid=None, **numbers, **where)  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_make_weights_runs_from_nothing_to_three_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything in miniature: rough phantoms, a few steps, and nothing asked of networks that have learnt nothing."""
+    import flows.make_weights as script
+    from artifacts.checkpoint import ROLES, read_checkpoint
+    from tasks.nets import load_network
+    from tasks.training.evaluation import Outcome
+
+    monkeypatch.setattr(script, "training_phantom", lambda seed: make_phantom(seed, small=True, nodules=8))
+    monkeypatch.setattr(script, "proposed", lambda phantom, segmenter: np.array([n.center_lps_mm for n in phantom.nodules]))
+    monkeypatch.setattr(script, "screen_seed", lambda folder, seed: Outcome(seed, [], [], 0))
+    monkeypatch.setattr(script, "STEPS_A_MINUTE", dict.fromkeys(ROLES, 1))
+    monkeypatch.setattr(
+        "sys.argv",
+        ["make_weights", "--out", str(tmp_path / "w"), "--seeds", "3", "--tests", "2", "--workers", "1", "--minutes", "1"],
+    )
+    script.main()
+    assert [p.name for p in tmp_path.iterdir()] == ["w"], "nothing unfinished is left"
+    for role in ROLES:
+        checkpoint = read_checkpoint(tmp_path / "w", role)
+        load_network(checkpoint)
+        assert checkpoint.card.metrics["whole_line_test"]["phantoms"] == 2
+        assert checkpoint.card.training["steps"] == 20
