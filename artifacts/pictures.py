@@ -57,7 +57,6 @@ def volume_preview(volume: Volume) -> Preview:
         "slice thickness, mm": s.slice_thickness_mm,
         "voxels z, y, x": " x ".join(map(str, g.shape_zyx)),
         "spacing z, y, x, mm": " x ".join(f"{v:.3g}" for v in g.spacing_zyx),
-        "chosen because": s.chosen_because,
     }
     checks = [{"severity": q.severity, "check": q.code, "what": q.message} for q in volume.qc]
     return Preview(

@@ -49,7 +49,6 @@ class Series:
     slice_thickness_mm: float | None = None
     transfer_syntax: str | None = None
     slices: tuple[SourceSlice, ...] = ()  # in the order of z of the volume as acquired
-    chosen_because: str = ""  # why this series of the folder was screened
 
 
 @dataclass

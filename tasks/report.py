@@ -86,7 +86,7 @@ def report_document(
                 "slice_thickness_mm": _finite(s.slice_thickness_mm),
                 "shape_zyx": g.shape_zyx,
                 "spacing_zyx_mm": tuple(round(v, 6) for v in g.spacing_zyx),
-                "chosen_because": params.series_choice or s.chosen_because,
+                "chosen_because": params.series_choice,
             },
             "provenance": {"stages": list(lineage), "software": _versions(lineage)},
         }

@@ -155,7 +155,6 @@ def _volume(uid: str, hu: NDArray[np.float32], scanner: Scanner, origin: NDArray
         kernel="PHANTOM",
         slice_thickness_mm=thickness,
         slices=tuple(SourceSlice(instance_uid(uid, k + 1), k + 1, k * thickness) for k in range(len(hu))),
-        chosen_because="the only one",
     )
     geometry = Geometry(hu.shape, scanner.spacing_zyx, tuple(float(v) for v in origin))  # type: ignore[arg-type]
     return Volume(np.clip(np.rint(hu), -1024, 3071).astype(np.int16), geometry, series, nearest_slice=tuple(range(len(hu))))

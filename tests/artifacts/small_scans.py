@@ -61,7 +61,7 @@ def chest(geometry: Geometry, **series: object) -> dict:
         lumps.append(Lump(rank, zyx, lps, volume_mm3, 2 * radius, 2 * radius, 2 * radius, p, p, 7.5))
         candidates.append(Candidate(rank, "peak", zyx, lps, radius, p))
     slices = tuple(SourceSlice(f"1.2.3.{i}", i + 1, i * geometry.spacing_zyx[0]) for i in range(geometry.shape_zyx[0]))
-    about = Series(**{"uid": "1.2.3", "kernel": "B70f", "slices": slices, "chosen_because": "the only one"} | series)  # type: ignore[arg-type]
+    about = Series(**{"uid": "1.2.3", "kernel": "B70f", "slices": slices} | series)  # type: ignore[arg-type]
     checks = [QCFinding("thick-slices", "warning", "slices are 5 mm apart")]
     return {
         "volume": Volume(hu, geometry, about, checks, tuple(range(len(slices)))),
