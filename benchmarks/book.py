@@ -102,7 +102,7 @@ def published(*roles: Role, precision: Precision = "float32") -> list[Network]:
     """The published checkpoints, as our stages take them."""
     files = [next((DATA / "weights").glob(pattern)) for pattern in ("dlwpt/seg_*", "dlwpt/cls_*", "gregorytomy/mal_*")]
     with tempfile.TemporaryDirectory() as scratch:
-        import_book("book", *files, into=Path(scratch))
+        import_book("book", files[0], files[1], files[2], Path(scratch))
         return [load_network(read_checkpoint(Path(scratch, "book"), role), "cpu", precision) for role in roles]
 
 

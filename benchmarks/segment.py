@@ -32,7 +32,9 @@ def run(n: int = 3) -> list[dict[str, Any]]:
     networks = {p: book.published("segmenter", precision=p)[0] for p in ("float32", "bfloat16")}  # type: ignore[arg-type]
     peer = book.plain(networks["float32"])
     book.segment(hu[:4], peer)
-    theirs, ours, off, same_side = [], {p: [] for p in networks}, {}, {}
+    theirs: list[float] = []
+    ours: dict[str, list[float]] = {p: [] for p in networks}
+    off, same_side = {}, {}
     for _ in range(n):
         seconds, heat = timed(book.segment, hu, peer)
         theirs.append(seconds)

@@ -18,7 +18,7 @@ class ClassifyParams(Params):
     """Where one look is not enough."""
 
     doubt_above: float = Field(
-        0.1, ge=0, le=1, description="Candidates with a probability from here on are looked at in all 8 flips, and averaged"
+        0.02, ge=0, le=1, description="Candidates with a probability from here on are looked at in all 8 flips, and averaged"
     )
     doubt_below: float = Field(1.0, ge=0, le=1, description="... up to here; equal bounds: no candidate is flipped")
 

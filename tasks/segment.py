@@ -100,7 +100,7 @@ class Job(NamedTuple):
 def _jobs(mask: NDArray[np.bool_], slices: int) -> Iterator[Job]:
     for z0 in range(0, len(mask), slices):
         z1 = min(z0 + slices, len(mask))
-        for box in cover(mask[z0:z1].any(axis=0), CELL, EFFECTIVE_MARGIN, OVERHEAD // slices):
+        for box in cover(np.asarray(mask[z0:z1].any(axis=0)), CELL, EFFECTIVE_MARGIN, OVERHEAD // slices):
             yield Job(z0, z1, box)
 
 

@@ -11,14 +11,16 @@ after takes the sign of a and the constant b; where it pads, it pads with the va
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tasks.nets.boxes import Box
-from tasks.nets.unet2d import ConvBlock, UNet2d
+from tasks.nets.unet2d import ConvBlock, UNet2d, UpBlock
 
 
 @dataclass
@@ -75,7 +77,7 @@ class FoldedBlock:
     """A ``ConvBlock``: two folded convolutions."""
 
     def __init__(self, block: ConvBlock, before: Affine, dtype: torch.dtype):
-        conv1, _, norm1, conv2, _, norm2 = block.block
+        conv1, _, norm1, conv2, _, norm2 = (cast(Any, layer) for layer in block.block)
         self.first = FoldedConv(conv1, norm1, before, dtype)
         self.second = FoldedConv(conv2, norm2, self.first.after, dtype)
         self.after = self.second.after
@@ -96,15 +98,16 @@ class BoxedUNet2d:
         after = Affine.none(unet.input_batchnorm.num_features, unet.last.weight)
         self.down: list[FoldedBlock] = []
         for down in unet.down_path:
-            self.down.append(FoldedBlock(down, after, dtype))
+            self.down.append(FoldedBlock(cast(ConvBlock, down), after, dtype))
             after = self.down[-1].after
         self.up: list[tuple[Affine, nn.ConvTranspose2d, FoldedBlock]] = []
-        for up, bridge in zip(unet.up_path, self.down[-2::-1], strict=True):
+        for up, bridge in zip(cast(Iterable[UpBlock], unet.up_path), self.down[-2::-1], strict=True):
             joined = Affine.none(up.up.out_channels, unet.last.weight).beside(bridge.after)
             block = FoldedBlock(up.conv_block, joined, dtype)
             self.up.append((after, copy.deepcopy(up.up).to(dtype), block))
             after = block.after
         self.last_weight = (unet.last.weight * after.sign.view(1, -1, 1, 1)).to(dtype)
+        assert unet.last.bias is not None
         self.last_bias = (unet.last.bias + unet.last.weight.flatten(1) @ after.shift).to(dtype)
         self.step = 2 ** (len(self.down) - 1)
         self.margins_up, self.margins_down = margins(len(self.down))

@@ -45,7 +45,7 @@ def cover(mask: NDArray[np.bool_], cell: int, margin: int, overhead: int) -> lis
     h, w = (-(-n // cell) for n in mask.shape)
     padded = np.zeros((h * cell, w * cell), dtype=bool)
     padded[: mask.shape[0], : mask.shape[1]] = mask
-    cells = padded.reshape(h, cell, w, cell).any(axis=(1, 3))
+    cells = np.asarray(padded.reshape(h, cell, w, cell).any(axis=(1, 3)))
     grown = 2 * margin / cell
     return [box.times(cell) for box in _cut(cells, 0, 0, grown, overhead / cell**2)]
 
