@@ -43,7 +43,7 @@ class Geometry:
 
     @cached_property
     def inverse(self) -> NDArray[np.float64]:
-        return np.linalg.inv(self.matrix)
+        return np.asarray(np.linalg.inv(self.matrix), dtype=np.float64)
 
     def lps_mm_from_zyx(self, zyx: ArrayLike) -> NDArray[np.float64]:
         """LPS millimetres (..., 3) of (possibly fractional) indices (..., 3)."""

@@ -33,6 +33,7 @@ def series_of(folder: Path, slices: int = SLICES) -> Path:
 def run(n: int = 5) -> list[dict[str, Any]]:
     """Both read the same warm files; ours finds the series, sorts, rescales and checks quality as well."""
     import SimpleITK as sitk
+
     from tasks.load import LoadParams, load
     from tasks.reading.choose import choose_series
     from tasks.reading.find import find_series

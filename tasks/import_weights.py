@@ -102,7 +102,7 @@ def _weights(path: Path, role: Role) -> dict[str, Tensor]:
         raise
     except FileNotFoundError as e:
         raise WeightsError(f"there is no {role} file where you say", private=str(path)) from e
-    except Exception as e:  # a malformed or hostile file may fail in any way; none of them runs its code
+    except Exception:  # a malformed or hostile file may fail in any way; none of them runs its code
         raise WeightsError(
             f"the {role} file is not a checkpoint of weights alone: it is damaged, cut short, or asks to run code; "
             "nothing was run or written; get the published file again",
