@@ -80,11 +80,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=25, help="about how long; training steps are in proportion")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes and threads")
     parser.add_argument("--tests", type=int, default=12, help="how many phantoms to test on")
+    parser.add_argument("--only", choices=["segmenter"], help="train this one anew; the others stay as they are in --out")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.workers)
     run = Run(chosen.out, chosen.seeds, chosen.minutes, chosen.workers, chosen.tests)
     unfinished = run.out.with_name(f"{run.out.name}.unfinished")
-    finish(run, unfinished, train_all(run, unfinished))
+    finish(run, unfinished, segmenter_again(run, unfinished) if chosen.only else train_all(run, unfinished))
     shutil.rmtree(unfinished)
 
 
@@ -102,6 +103,18 @@ def train_all(run: Run, folder: Path) -> dict[Role, Card]:
     everything = concatenate(examples)
     cards["nodule"], module = train_nodule(run, folder, everything, validation)
     cards["malignancy"] = train_malignancy(run, folder, everything, validation, module)
+    return cards
+
+
+def segmenter_again(run: Run, folder: Path) -> dict[Role, Card]:
+    """A new segmenter beside the classifiers that are there."""
+    run.say(f"making {len(run.split()['segmenter'])} phantoms for the segmenter")
+    cut = in_processes(run, first_cut, run.split()["segmenter"])
+    cards: dict[Role, Card] = {"segmenter": train_segmenter(run, folder, [patches for patches, _ in cut])}
+    for role in ("nodule", "malignancy"):
+        kept = read_checkpoint(run.out, role)
+        write_checkpoint(folder, kept.card, kept.tensors())
+        cards[role] = kept.card
     return cards
 
 
@@ -223,8 +236,8 @@ def finish(run: Run, folder: Path, cards: dict[Role, Card]) -> None:
     run.say(f"the whole line: {metrics}")
     minutes = round((time.perf_counter() - run.started) / 60, 1)
     for role, card in cards.items():
-        own = {"whole_line_test": metrics, **card.metrics}
-        done = card.model_copy(update={"metrics": own, "training": {**card.training, "minutes_of_the_whole_run": minutes}})
+        training = {"minutes_of_the_whole_run": minutes, **card.training}
+        done = card.model_copy(update={"metrics": {**card.metrics, "whole_line_test": metrics}, "training": training})
         write_checkpoint(run.out, done, read_checkpoint(folder, role).tensors())
 
 

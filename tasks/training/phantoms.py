@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.phantom import Phantom, make_phantom
+from tasks.phantom import NoduleSpec, Phantom, make_phantom
+from tasks.phantom.nodules import Kind
 
 FIRST_SEED = {"train": 1_000_000, "validation": 2_000_000, "test": 3_000_000}  # splits never share a seed
 SLICE_MM = (1.0, 1.25, 1.5, 2.0, 2.0, 2.0, 2.5, 3.0)
 CHEST_MM = 370.0
+SUBSOLID: tuple[Kind, ...] = ("part-solid", "ground-glass")
 
 
 def seeds(split: str, n: int) -> range:
@@ -20,11 +22,16 @@ def seeds(split: str, n: int) -> range:
 
 
 def training_phantom(seed: int, nodules: int = 24) -> Phantom:
-    """A phantom with many nodules and mimics, voxels of 0.6-0.9 mm and slices of 1-3 mm drawn from the seed."""
+    """A phantom with many nodules and mimics, voxels of 0.6-0.9 mm and slices of 1-3 mm drawn from the seed.
+
+    A third of the nodules are small and subsolid, which chance alone seldom makes and networks most easily miss.
+    """
     rng = np.random.default_rng([0x7EA1, seed])
     dz, dx = float(rng.choice(SLICE_MM)), round(float(rng.uniform(0.6, 0.9)), 3)
     n = 8 * round(CHEST_MM / dx / 8)
-    return make_phantom(seed, nodules=nodules, shape_yx=(n, n), spacing_zyx=(dz, dx, dx), mimics=2.0)
+    faint = [NoduleSpec(float(rng.uniform(5, 13)), kind) for kind in SUBSOLID * (nodules // 6)]
+    specs = [*faint, *(NoduleSpec() for _ in range(nodules - len(faint)))]
+    return make_phantom(seed, nodules=specs, shape_yx=(n, n), spacing_zyx=(dz, dx, dx), mimics=2.0)
 
 
 @dataclass
