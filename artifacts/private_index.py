@@ -7,9 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
+
+from artifacts.store import explained
 
 TOKEN = "source-"
 
@@ -60,6 +68,26 @@ class PrivateIndex:
             return None
         path, uid = json.loads(found)
         return Path(path), uid
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder of this process's own, gone afterwards; what killed processes left is swept first."""
+        place, locks = self.folder / "scratch", self.folder / "scratch-locks"
+        with explained("write"):
+            for folder in (place, locks):
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for left in place.iterdir():
+                with suppress(Timeout), FileLock(locks / left.name, timeout=0, mode=0o600):
+                    shutil.rmtree(left, ignore_errors=True)
+                    (locks / left.name).unlink(missing_ok=True)
+        own = uuid.uuid4().hex
+        with FileLock(locks / own, mode=0o600):
+            try:
+                (place / own).mkdir(mode=0o700)
+                yield place / own
+            finally:
+                shutil.rmtree(place / own, ignore_errors=True)
+                (locks / own).unlink(missing_ok=True)
 
 
 def signature(files: tuple[Path, ...], root: Path, reader: str) -> str:

@@ -228,6 +228,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     try:
         code = app(standalone_mode=False)
+        if code == 130:  # typer's word for CTRL-C
+            raise KeyboardInterrupt
     except HounsfieldError as e:
         complain(f"{e}" + (f" [{e.private}]" if e.private else ""))
         code = e.exit_code

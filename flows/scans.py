@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,9 +45,7 @@ def scans_in(
     """
     if not path.exists():
         raise InputError("there is nothing at the given path: give a folder of DICOM, a zip, .mhd, .mha, .nii, .nii.gz or .nrrd")
-    scratch = index.folder / "scratch"
-    scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with tempfile.TemporaryDirectory(dir=scratch) as folder, open_source(path, Path(folder)) as opened:
+    with index.scratch() as scratch, open_source(path, scratch) as opened:
         chosen = choose_series(find_series(opened), series, kernel=kernel, partial=partial)  # type: ignore[arg-type]
         yield (_recognised(found, reason, path, opened, index, verify, read) for found, reason in chosen)
 

@@ -228,8 +228,15 @@ def about_weights(checkpoint: Checkpoint | None) -> dict[str, Any] | None:
     if checkpoint is None:
         return None
     card = checkpoint.card
-    about = {"name": card.name, "role": card.role, "digest": checkpoint.digest, "architecture": card.architecture}
-    return {**about, "licence": card.licence, "source": card.source, "training": card.training}
+    return {
+        "name": checkpoint.path.parent.name,  # the set's
+        "role": card.role,
+        "digest": checkpoint.digest,
+        "architecture": card.architecture,
+        "licence": card.licence,
+        "source": card.source,
+        "training": card.training,
+    }
 
 
 def lineage_step(m: Manifest) -> dict[str, Any]:

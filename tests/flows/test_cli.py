@@ -116,7 +116,7 @@ def test_weights_list_names_what_ships(cli):
     [
         (["screen", "/nowhere"], 3, "nothing at the given path"),
         (["screen", "EMPTY"], 3, ""),
-        (["screen", "SERIES", "--series", "1.2.3"], 3, "1.2.3"),
+        (["screen", "SERIES", "--series", "1.2.3"], 3, "no series with the UID"),
         (["screen", "SERIES", "--weights", "nope"], 5, "no weights called 'nope'"),
         (["screen", "SERIES", "--set", "group.treshold=0.4"], 2, "it has threshold"),
         (["screen", "SERIES", "--set", "group.threshold=7"], 2, "group.threshold"),
@@ -146,11 +146,11 @@ def test_help_teaches(cli):
 
 
 def test_no_patient_reaches_artifacts_or_logs(cli, phantom_series, tmp_path):
-    named = shutil.copytree(phantom_series, tmp_path / "DOE^JANE_1961")
+    named = shutil.copytree(phantom_series, tmp_path / "DOEMANNIKOV^JANELLE_1961")
     done = cli("screen", named, "--direct", "--out", tmp_path / "out")
     assert done.code == 0, done.err
     kept = [p for place in (cli.home / "store", tmp_path / "out") for p in place.rglob("*") if p.is_file()]
     assert len(kept) > 20
-    for secret in (b"DOE", b"JANE", b"PHANTOM^"):
+    for secret in (b"DOEMANNIKOV", b"JANELLE", b"PHANTOM^"):
         assert [p for p in kept if secret in p.read_bytes()] == []
-    assert "DOE" not in done.err
+    assert "DOEMANNIKOV" not in done.err

@@ -42,7 +42,10 @@ def temporary(cli: Cli):
     return list((cli.home / "store" / "artifacts").rglob(".tmp-*")) + list((cli.home / "private" / "scratch").glob("*"))
 
 
-@pytest.mark.parametrize("stage", STAGES)
+QUICK = ("load", "segment", "measure")
+
+
+@pytest.mark.parametrize("stage", [s if s in QUICK else pytest.param(s, marks=pytest.mark.slow) for s in STAGES])
 def test_kill_9_in_each_stage_then_the_same_command_finishes(cli, phantom_series, stage):
     process = started(cli, stage, "compute" if stage in ("load", "segment") else "write", phantom_series)
     os.kill(process.pid, signal.SIGKILL)
@@ -81,8 +84,12 @@ def damaged(screened, tmp_path):
     return Cli(tmp_path / "home")
 
 
-@pytest.mark.parametrize("kind", ["volume", "lungmask", "heatmap", "lumps", "crops", "findings", "report"])
-@pytest.mark.parametrize("harm", ["flip", "remove", "empty"])
+KINDS = ["volume", "lungmask", "heatmap", "lumps", "crops", "findings", "report"]
+HARMS = [("volume", "flip"), ("heatmap", "remove"), ("crops", "empty"), ("report", "flip")]
+REST = [(k, h) for k in KINDS for h in ("flip", "remove", "empty") if (k, h) not in HARMS]
+
+
+@pytest.mark.parametrize(("kind", "harm"), HARMS + [pytest.param(k, h, marks=pytest.mark.slow) for k, h in REST])
 def test_a_damaged_artifact_is_noticed_said_and_mended_by_its_stage_alone(damaged, phantom_series, kind, harm):
     (folder,) = [p for p in (damaged.home / "store" / "artifacts" / kind).iterdir() if not p.name.startswith(".")]
     victim = max((p for p in folder.rglob("*") if p.is_file() and p.name != "manifest.json"), key=lambda p: p.stat().st_size)
