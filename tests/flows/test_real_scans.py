@@ -221,19 +221,38 @@ def test_the_table_and_the_json_say_the_same(chest):
     assert [float(r["p_nodule"]) for r in rows] == [f["p_nodule"] for f in chest.report["findings"]]
 
 
-def test_a_browser_shows_the_lesion(chest, tmp_path):
+@pytest.fixture(scope="session")
+def dom(tmp_path_factory) -> Callable[[Path], str]:
+    """A page as headless chromium has it after running its scripts, in a window 1280 pixels wide."""
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
         pytest.skip("no chromium here")
-    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}", "--dump-dom"]
-    shown = subprocess.run([*command, (chest.out / "report.html").as_uri()], capture_output=True, text=True, timeout=60).stdout
-    text = html.unescape(shown)
+    profile = tmp_path_factory.mktemp("chromium")
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}", "--window-size=1280,1000"]
+
+    def shown(page: Path) -> str:
+        return subprocess.run([*command, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=60).stdout
+
+    return shown
+
+
+def test_a_browser_shows_the_lesion(chest, dom):
+    shown = dom(chest.out / "report.html")
+    text = "".join(part.partition(">")[2] for part in html.unescape(shown).split("<"))
     lesion = nearest(chest.report["findings"], LESION_LPS_MM)
     for words in (f"{lesion['diameter_mm']:.1f} mm, right lung", f"slice {lesion['slice_number']}", lesion["sop_instance_uid"]):
-        assert words in "".join(part.partition(">")[2] for part in text.split("<")), words
+        assert words in text
     assert shown.count("data:image/") > 5 * len(chest.report["findings"])
     assert "http://" not in shown.replace("http://www.w3.org", "")
     assert "https://" not in shown
+
+
+def test_the_report_fits_the_window(chest, dom, tmp_path):
+    measure = "document.body.dataset.over = document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    page = (chest.out / "report.html").read_text()
+    open_to_scripts = page.replace("Content-Security-Policy", "x-none")
+    (tmp_path / "page.html").write_text(open_to_scripts.replace("</body>", f"<script>{measure}</script></body>"))
+    assert 'data-over="0"' in dom(tmp_path / "page.html"), "nobody scrolls sideways"
 
 
 def test_screening_it_again_computes_nothing(book, chest, data_dir, tmp_path):
