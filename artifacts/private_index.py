@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -37,15 +38,15 @@ class PrivateIndex:
 
     def token(self, path: Path) -> str:
         """A name for ``path`` that says nothing of it."""
-        absolute = str(path.expanduser().absolute())
-        token = TOKEN + hashlib.blake2b(absolute.encode(), key=self._salt, digest_size=6).hexdigest()
+        absolute = os.fsencode(path.expanduser().absolute())
+        token = TOKEN + hashlib.blake2b(absolute, key=self._salt, digest_size=6).hexdigest()
         self._cache[f"path/{token}"] = absolute
         return token
 
     def path(self, source: str) -> Path:
         """The path behind a token; any other text is a path itself."""
         known = self._cache.get(f"path/{source}") if source.startswith(TOKEN) else None
-        return Path(known or source)
+        return Path(os.fsdecode(known or source))
 
     @cached_property
     def _salt(self) -> bytes:

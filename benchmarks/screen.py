@@ -39,7 +39,7 @@ def run(n: int = 1) -> list[dict[str, Any]]:
         from flows.settle import open_store
 
         def screen(precision: str) -> Any:
-            return run_screen(SCAN, {}, direct=True, weights="book", precision=precision)
+            return run_screen(SCAN, {}, direct=True, weights="book", precision=precision)[0]
 
         rows, theirs = [], book_seconds()
         for precision in ("float32", "bfloat16"):

@@ -66,8 +66,10 @@ def screen(
 
     options = {"series": series, "weights": weights, "device": device, "precision": precision, "verify": verify}
     options |= {"refresh": list(refresh), "from_stage": from_stage}
-    refs = run_screen(path, stage_params(settings, partial, store), direct=direct, **options)
+    refs, failed = run_screen(path, stage_params(settings, partial, store), direct=direct, **options)
     show_reports(refs, out, as_json)
+    if failed:
+        raise failed
 
 
 @app.command()

@@ -42,7 +42,7 @@ def run_demo(seed: int, out: Path, direct: bool) -> None:
     if not series.exists():
         console.print(f"making phantom {seed} as a DICOM series …")
         make_series(folder, seed)
-    refs = run_screen(series, {}, direct=direct)
+    refs, _ = run_screen(series, {}, direct=direct)
     reports = show_reports(refs, folder / "report", as_json=False)
     with (folder / "truth.csv").open() as f:
         truth = list(csv.DictReader(f))

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from artifacts.errors import InputError
+from artifacts.errors import HounsfieldError, InputError
 from artifacts.home import find_weights
 from artifacts.report import Report
 from artifacts.store import Ref
@@ -23,18 +23,26 @@ from tasks.line import Plan
 from tasks.stage import Params
 
 
-def run_screen(path: Path, params: Mapping[str, Params], *, direct: bool, **options: Any) -> list[Ref]:
-    """Screen ``path`` with progress at the terminal. Prefect is told a token, never the path."""
+def run_screen(
+    path: Path, params: Mapping[str, Params], *, direct: bool, **options: Any
+) -> tuple[list[Ref], HounsfieldError | None]:
+    """Screen ``path`` with progress at the terminal. Prefect is told a token, never the path.
+
+    Returns the reports, and what is to be raised once they are exported, where some series gave none.
+    """
     if not path.exists():
         raise InputError("there is nothing at the given path: give a folder of DICOM, a zip or a volume file", private=str(path))
-    from flows.screen import screen
+    from flows.screen import NotAllScreened, screen
 
     watcher = TerminalWatcher(Console(stderr=True))
     watching.set(watcher)
     if not direct:
         watcher.say("through Prefect (its embedded server takes some seconds to start; --direct does without)")
     run: Callable[..., list[Ref]] = screen.fn if direct else screen
-    return run(source=open_index().token(path), **options, **params)
+    try:
+        return run(source=open_index().token(path), **options, **params), None
+    except NotAllScreened as e:
+        return e.reports, e
 
 
 def plan_screen(

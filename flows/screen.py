@@ -70,5 +70,14 @@ def screen(
                 watcher().close()
                 store.forget()
     if failed:
-        raise failed[0]
+        raise NotAllScreened(failed, reports) if reports else failed[0]
     return reports
+
+
+class NotAllScreened(HounsfieldError):
+    """Some series gave a report, others failed; ends with the exit code of the first that failed."""
+
+    def __init__(self, failed: list[HounsfieldError], reports: list[Ref]):
+        super().__init__(f"{len(failed)} of {len(failed) + len(reports)} series gave no report; the first: {failed[0]}")
+        self.reports = reports
+        self.exit_code = failed[0].exit_code

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from rich.table import Table
 
-from artifacts.checkpoint import ROLES, read_checkpoint
+from artifacts.checkpoint import ROLES, Role, read_checkpoint
+from artifacts.errors import WeightsError
 from artifacts.home import weights_folder, weights_sets
 from flows.console import wide_console
 
@@ -16,10 +17,7 @@ def list_sets(as_json: bool) -> None:
     """Print every set's checkpoints: what they are, were trained on, and may be used for."""
     rows = []
     for name, folder in weights_sets().items():
-        for role in ROLES:
-            c = read_checkpoint(folder, role)
-            data = str(c.card.training.get("data", "not stated"))
-            rows.append([name, role, c.card.architecture, data, c.card.licence, c.digest[:12]])
+        rows += [_row(name, folder, role) for role in ROLES]
     if as_json:
         names = ("name", "role", "architecture", "trained_on", "licence", "digest")
         print(json.dumps([dict(zip(names, row, strict=True)) for row in rows], indent=1))
@@ -28,6 +26,14 @@ def list_sets(as_json: bool) -> None:
     for row in rows:
         table.add_row(*row)
     wide_console().print(table)
+
+
+def _row(name: str, folder: Path, role: Role) -> list[str]:
+    try:
+        c = read_checkpoint(folder, role)
+    except WeightsError as e:
+        return [name, role, "", str(e), "", "cannot be used"]
+    return [name, role, c.card.architecture, str(c.card.training.get("data", "not stated")), c.card.licence, c.digest[:12]]
 
 
 def import_set(name: str, segmenter: Path, nodule: Path, malignancy: Path, replace: bool) -> None:

@@ -25,7 +25,8 @@ def crop(volume: Volume, lumps: Lumps, *, params: CropParams = CropParams()) -> 
     """The candidates' boxes, in their order, int16 HU.
 
     A box of ``n`` voxels around a centre begins at ``round(centre - n / 2)``. Where it would leave the volume, ``shift`` moves
-    it inside and ``pad`` fills it with air; a volume smaller than the box is filled up with air at its far side.
+    it inside and ``pad`` fills it with air. Along an axis where the volume is smaller than the box, the centre stays in the
+    middle and the rest is air: classifiers look at the middle.
     """
     spec, geometry = params.spec, volume.geometry
     spacing = spec.spacing_zyx_mm or geometry.spacing_zyx
@@ -37,7 +38,8 @@ def crop(volume: Volume, lumps: Lumps, *, params: CropParams = CropParams()) -> 
     else:
         first = centers - (size // 2) * zoom
     if spec.border == "shift":
-        first = np.maximum(np.minimum(first, extent - 1 - (size - 1) * zoom), 0)
+        room = extent - 1 - (size - 1) * zoom
+        first = np.where(room >= 0, np.clip(first, 0, np.maximum(room, 0)), first)
     hu = np.full((len(centers), *spec.shape_zyx), AIR_HU, dtype=np.int16)
     for box, start in zip(hu, first, strict=True):
         if spec.spacing_zyx_mm is None:

@@ -18,6 +18,7 @@ from tasks.reading.slices import SliceHeader, slice_of
 __all__ = ["FoundSeries", "choose_series", "find_series"]
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+OUR_REPORT = {"report.json", "nodules.nii.gz"}  # written into a scan's folder, not to be taken for a scan
 DIRECTORY_RECORD = "1.2.840.10008.1.3.10"  # a DICOMDIR lists images and is none
 
 
@@ -41,14 +42,20 @@ def find_series(source: Path) -> list[FoundSeries]:
 
 
 def _files(source: Path) -> list[Path]:
+    """Every regular file, links to files included; no pipes, no dangling links, no label map of a report of ours."""
     if source.is_file():
         return [source]
-    return [
-        Path(folder, name)
-        for folder, folders, names in os.walk(source)
-        for name in names
-        if not name.startswith(".") and "__MACOSX" not in folder and folders is not None
-    ]
+    closed: list[OSError] = []
+    files = []
+    for folder, _, names in os.walk(source, onerror=closed.append):
+        if "__MACOSX" in folder:
+            continue
+        ours = set(names) >= OUR_REPORT
+        files += [Path(folder, n) for n in names if not n.startswith(".") and not (ours and n in OUR_REPORT)]
+    files = [f for f in files if f.is_file()]
+    if closed and not files:
+        raise InputError("the folder cannot be read: its permissions do not let you in")
+    return files
 
 
 def _headers(files: list[Path]) -> tuple[list[SliceHeader], Counter[Path]]:
