@@ -25,7 +25,7 @@ def median(values: list[float]) -> float:
     return sorted(values)[len(values) // 2]
 
 
-def row(what: str, ours_s: float, theirs_s: float | None, reach: str, n: int, note: str = "") -> dict[str, Any]:
+def row(what: str, ours_s: float | None, theirs_s: float | None, reach: str, n: int, note: str = "") -> dict[str, Any]:
     """One line of the table; without ``theirs_s`` a plain time."""
-    ratio = theirs_s / ours_s if theirs_s else None
+    ratio = theirs_s / ours_s if theirs_s and ours_s else None
     return {"what": what, "ours_s": ours_s, "theirs_s": theirs_s, "ratio": ratio, "reach": reach, "n": n, "note": note}
