@@ -215,13 +215,15 @@ def report_preview(report: Report, findings: Findings, volume: Volume) -> Previe
 
 
 def findings_headline(found: Sequence[Finding]) -> str:
-    """``3 findings; the most suspicious: 21 mm, right, p 0.99``"""
+    """``3 findings; the most suspicious: 21 mm, right, malignant p 0.96``: of the likely nodules, the one graded worst."""
     if not found:
         return "No nodule found"
-    first = found[0]
+    worst = max(found, key=lambda f: (f.p_nodule > 0.5, f.p_malignant or 0.0, f.p_nodule))
     count = "1 finding" if len(found) == 1 else f"{len(found)} findings"
     lead = ":" if len(found) == 1 else "; the most suspicious:"
-    return f"{count}{lead} {first.diameter_mm:.0f} mm, {first.side}, p {probability(first.p_nodule)}"
+    graded = worst.p_malignant is not None
+    p = f"malignant p {probability(worst.p_malignant)}" if graded else f"nodule p {probability(worst.p_nodule)}"
+    return f"{count}{lead} {worst.diameter_mm:.0f} mm, {worst.side}, {p}"
 
 
 def probability(p: float | None) -> str:

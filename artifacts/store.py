@@ -151,7 +151,8 @@ class Store:
             try:
                 self._remember(ref.digest, artifact.read(ref.path))
             except Exception as e:
-                raise StoreError(f"{ref} cannot be read ({type(e).__name__}): run the stage that makes it again") from e
+                again = "--refresh with the stage that makes it mends that"
+                raise StoreError(f"{ref} cannot be read ({type(e).__name__}), another version may have made it: {again}") from e
         self._memory.move_to_end(ref.digest)
         return self._memory[ref.digest]
 

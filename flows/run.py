@@ -65,7 +65,7 @@ def plan_screen(
         for scan in scans:
             plan = Plan(store, scan.digest, checkpoints, params, settle(device, precision)[1], again)
             nodule_line(plan, scan, checkpoints, scan.choice)
-            plans[scan.found.uid] = [
+            plans[scan.name] = [
                 {"stage": s.stage, "action": s.action, "because": s.because, "ref": str(s.ref)} for s in plan.steps
             ]
     return plans

@@ -13,7 +13,7 @@ from artifacts.private_index import PrivateIndex, signature
 from tasks.line import UNKNOWN
 from tasks.reading.choose import choose_series
 from tasks.reading.find import find_series
-from tasks.reading.found import FoundSeries
+from tasks.reading.found import FoundSeries, uid_is_pseudonym
 from tasks.reading.read import READER, read_scan
 from tasks.reading.source import open_source
 
@@ -29,6 +29,11 @@ class Scan:
     choice: str  # why this series
     digest: str
     _raw: RawScan | None = None
+
+    @property
+    def name(self) -> str:
+        """The series UID, or the pseudonym that the volume has as well."""
+        return f"scan-{self.digest[:12]}" if uid_is_pseudonym(self.found.uid) else self.found.uid
 
     def open(self) -> RawScan:
         raw, self._raw = self._raw or read_scan(self.found), None

@@ -59,13 +59,13 @@ def screen(
     failed: list[HounsfieldError] = []
     with scans_in(index.path(source), index, series=series, kernel=kernel, partial=load.partial, verify=verify) as scans:
         for scan in scans:
-            watcher().say(f"series {scan.found.uid}: {scan.choice}")
+            watcher().say(f"series {scan.name}: {scan.choice}")
             line = Line(store, scan.digest, checkpoints, params, precision_used, again, device=device, watcher=watcher())
             try:
                 reports.append(nodule_line(line, scan, checkpoints, scan.choice))
             except HounsfieldError as e:  # one bad series does not stop the others
                 failed.append(e)
-                watcher().say(f"series {scan.found.uid}: {e}")
+                watcher().say(f"series {scan.name}: {e}")
             finally:
                 watcher().close()
                 store.forget()

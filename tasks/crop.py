@@ -20,7 +20,7 @@ class CropParams(Params):
     layout: Layout = Field("hdf5", description="File format of the crops; the bytes in it are the same")
 
 
-@stage("crop", version=1, params=CropParams)
+@stage("crop", version=2, params=CropParams)
 def crop(volume: Volume, lumps: Lumps, *, params: CropParams = CropParams()) -> Crops:
     """The candidates' boxes, in their order, int16 HU.
 

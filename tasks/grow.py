@@ -23,7 +23,8 @@ SOLID_HU = 40.0  # denser (calcium, contrast, metal) does not move the surface o
 PARENCHYMA_HU = (-980.0, -600.0)
 USUAL_LUNG_HU = -860.0
 HALO_MM = (1.2, 2.2)
-HALO_HU = 150.0  # above the lung: a part-solid nodule's ground glass, and not the blur of a solid one's rim
+HALO_HU = 150.0  # above the lung: a part-solid nodule's ground glass
+HALO_SHARE = 20  # percentile of the ring: all around, as ground glass is, and not here and there, as spicules are
 FAINT_HU = 400.0  # less contrast than this: ground glass, smoothed more
 NECK = 0.6  # of the nodule's greatest depth: what is thinner than twice this is a vessel, or the wall
 LENGTH = 2.5  # nothing farther than this many times its greatest depth belongs to a nodule
@@ -270,7 +271,7 @@ def _inner_hu(outline: Outline) -> float:
 
 
 def _halo_hu(outline: Outline) -> float:
-    """Median HU in a ring 1.2 to 2.2 mm beside the outline, in the axial planes through its middle third."""
+    """Low HU in a ring 1.2 to 2.2 mm beside the outline, in the axial planes through its middle third."""
     mask, local = outline.mask, outline.local
     planes = np.flatnonzero(mask.any(axis=(1, 2)))
     third = len(planes) // 3
@@ -278,4 +279,4 @@ def _halo_hu(outline: Outline) -> float:
     within = (np.inf, local.step, local.step)  # no step to another plane is short enough
     ring = dilate(mask[middle], within, HALO_MM[1]) & ~dilate(mask[middle], within, HALO_MM[0])
     here = local.hu[middle][ring & local.lung[middle]]
-    return float(np.median(here)) if len(here) > 20 else -np.inf
+    return float(np.percentile(here, HALO_SHARE)) if len(here) > 20 else -np.inf

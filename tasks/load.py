@@ -54,7 +54,7 @@ class LoadParams(Params):
     )
 
 
-@stage("load", version=1, params=LoadParams)
+@stage("load", version=2, params=LoadParams)
 def load(scan: RawScan, params: LoadParams = LoadParams()) -> Volume:
     """Slices as acquired -> HU ``[z, y, x]`` int16 on a regular LPS grid; a scan that needs no mending keeps its very array.
 

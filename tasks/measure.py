@@ -55,7 +55,7 @@ class _Nodule:
         return bool(near or self.outline.contains(place_lps_mm))
 
 
-@stage("measure", version=1, params=MeasureParams)
+@stage("measure", version=2, params=MeasureParams)
 def measure(
     volume: Volume,
     lung_mask: LungMask,

@@ -59,7 +59,13 @@ def load_network(checkpoint: Checkpoint, device: str | torch.device = "cpu", pre
 
 
 def load_strictly(module: nn.Module, state: dict[str, torch.Tensor], role: str, architecture: str) -> None:
-    """``load_state_dict`` whose complaint is one line: the first name or shape that differs, and how many more."""
+    """``load_state_dict`` whose complaint is one line."""
+    check_shapes(module, state, role, architecture)
+    module.load_state_dict(state, strict=True)
+
+
+def check_shapes(module: nn.Module, state: dict[str, torch.Tensor], role: str, architecture: str) -> None:
+    """WeightsError names the first name or shape that differs between ``state`` and ``module``, and how many more do."""
     want = {k: tuple(v.shape) for k, v in module.state_dict().items()}
     have = {k: tuple(v.shape) for k, v in state.items()}
     odd = [k for k in sorted(want.keys() | have.keys()) if want.get(k) != have.get(k)]
@@ -69,7 +75,6 @@ def load_strictly(module: nn.Module, state: dict[str, torch.Tensor], role: str, 
             f"the {role} checkpoint is not a {architecture}: {first} is {have.get(first, 'missing')}, "
             f"wanted {want.get(first, 'nothing of that name')}{more}; import the checkpoint that belongs to this card"
         )
-    module.load_state_dict(state, strict=True)
 
 
 def windowed(hu: torch.Tensor, spec: InputSpec) -> torch.Tensor:

@@ -36,7 +36,7 @@ def find_series(source: Path) -> list[FoundSeries]:
         total = sum(broken.values())
         if total:
             raise InputError(f"{total} file{'s' * (total > 1)} claim to be DICOM, but none can be read: cut short or damaged")
-        what = "the folder is empty" if not files else f"none of the {len(files)} files is a CT"
+        what = "the folder is empty" if not files else "no file in it is a CT"
         raise InputError(f"{what}: give a folder of DICOM, a zip, or one of {', '.join(IMAGE_SUFFIXES)}")
     return sorted(found, key=lambda f: f.uid)
 

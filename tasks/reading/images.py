@@ -24,6 +24,7 @@ FORMATS = {".mhd": "mhd", ".mha": "mhd", ".nii": "nifti", ".nii.gz": "nifti", ".
 CHECKS = {"mhd": check_metaimage, "nifti": check_nifti, "nrrd": check_nrrd}
 LUNA16_STEM = re.compile(r"[0-9.]{20,64}")
 HEAD = 65536
+FREE_BYTES, MOST_EXPANSION = 2**29, 200  # a CT of half a gigabyte may be all air; no larger one packs so well
 
 
 def image_suffix(path: Path) -> str | None:
@@ -123,7 +124,9 @@ def image_header(path: Path) -> ImageHeader:
         reader.ReadImageInformation()
     except RuntimeError:
         raise InputError(f"the {FORMATS[suffix]} file cannot be read: damaged, or its axes are not perpendicular") from None
-    return ImageHeader(geometry_of(reader), signed)
+    geometry = geometry_of(reader)
+    _check_expansion(path, 2 * int(np.prod(geometry.shape_zyx, dtype=np.int64)))
+    return ImageHeader(geometry, signed)
 
 
 def itk_reader(path: Path) -> Any:
@@ -152,3 +155,12 @@ def geometry_of(image: Any) -> Geometry:
         return Geometry(shape, (spacing[2], spacing[1], spacing[0]), origin[:3], directions)  # type: ignore[arg-type]
     except ValueError:
         raise InputError("the image has zero or negative spacing, or axes that do not span space: repair its header") from None
+
+
+def _check_expansion(path: Path, claimed_bytes: int) -> None:
+    """A small file that claims to hold a huge volume is refused before memory is asked for, as a zip would be."""
+    stored = sum(f.stat().st_size for f in image_files(path))
+    if claimed_bytes > FREE_BYTES and claimed_bytes > MOST_EXPANSION * stored:
+        raise InputError(
+            f"the file claims to hold {claimed_bytes:.1e} bytes in {stored}: at most {MOST_EXPANSION} times are read"
+        )

@@ -199,7 +199,7 @@ def test_every_artifact_shows_itself(order):
         check(preview)
         assert preview.tables
         assert preview.pictures
-    assert shown["findings"].headline == "3 findings; the most suspicious: 18 mm, right, p > 0.99"
+    assert shown["findings"].headline == "3 findings; the most suspicious: 18 mm, right, malignant p 0.93"
 
 
 def test_every_artifact_shows_that_nothing_was_found():

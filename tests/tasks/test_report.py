@@ -94,7 +94,7 @@ def test_findings_come_most_probable_first_with_all_that_is_known(made, inputs):
     assert found[0]["sop_instance_uid"] == f"1.2.3.{found[0]['slice_index']}"
     assert found[0]["slice_number"] == found[0]["slice_index"] + 1
     assert made.document["lungs"]["right_ml"] == pytest.approx(inputs["lung_mask"].volume_ml(1), abs=0.1)
-    assert made.document["headline"] == "3 findings; the most suspicious: 18 mm, right, p > 0.99"
+    assert made.document["headline"] == "3 findings; the most suspicious: 18 mm, right, malignant p 0.93"
     assert made.document["notice"] == "Research software, not a medical device; not for clinical use."
 
 

@@ -200,3 +200,18 @@ def test_part_of_a_chest(tmp_path: Path) -> None:
     path = write(tmp_path / "a.nii", chest()[:20])
     with pytest.raises(ScanRefused, match="part of a chest"):
         read(path)
+
+
+def test_a_small_file_that_claims_half_a_gigabyte_is_refused_before_memory_is_asked_for(tmp_path):
+    import SimpleITK as sitk
+
+    from tasks.reading.images import image_header
+
+    whole = tmp_path / "small.nii"
+    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((4, 4, 4), dtype=np.int16)), str(whole))
+    header = bytearray(whole.read_bytes()[:352])
+    header[42:48] = np.array([1024, 1024, 700], dtype="<i2").tobytes()
+    path = tmp_path / "bomb.nii.gz"
+    path.write_bytes(gzip.compress(bytes(header) + bytes(2**20)))
+    with pytest.raises(InputError, match="claims to hold"):
+        image_header(path)
