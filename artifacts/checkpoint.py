@@ -43,6 +43,9 @@ class InputSpec(BaseModel):
     window_hu: tuple[float, float] = Field((-1000.0, 1000.0), description="Hounsfield units are clipped to this range")
     scale: Literal["none", "unit"] = Field("none", description="none: clipped HU as they are; unit: window mapped to 0..1")
     context_slices: int = Field(3, ge=0, description="Segmenter: slices above and below that the network sees")
+    views: Literal[1, 2, 4] = Field(
+        1, description="Segmenter: mirrored views of a slice (none, up-down, left-right, both); the highest counts"
+    )
     crop: CropSpec | None = Field(None, description="Classifiers: the box around a candidate")
     kernel: Literal["sharp", "soft", "any"] = Field("any", description="Reconstruction kernel to prefer among a study's series")
 

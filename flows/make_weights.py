@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from artifacts.checkpoint import Card, CropSpec, InputSpec, Role, read_checkpoint, write_checkpoint
+from artifacts.checkpoint import ROLES, Card, CropSpec, InputSpec, Role, read_checkpoint, write_checkpoint
 from tasks.nets import build, load_network
 from tasks.nets.network import windowed
 from tasks.training.batches import crop_batches, patch_batches
@@ -80,12 +80,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=25, help="about how long; training steps are in proportion")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes and threads")
     parser.add_argument("--tests", type=int, default=12, help="how many phantoms to test on")
-    parser.add_argument("--only", choices=["segmenter"], help="train this one anew; the others stay as they are in --out")
+    parser.add_argument("--only", choices=list(AGAIN), help="this one again; the others stay as they are in --out")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.workers)
     run = Run(chosen.out, chosen.seeds, chosen.minutes, chosen.workers, chosen.tests)
     unfinished = run.out.with_name(f"{run.out.name}.unfinished")
-    finish(run, unfinished, segmenter_again(run, unfinished) if chosen.only else train_all(run, unfinished))
+    finish(run, unfinished, (AGAIN[chosen.only] if chosen.only else train_all)(run, unfinished))
     shutil.rmtree(unfinished)
 
 
@@ -108,14 +108,32 @@ def train_all(run: Run, folder: Path) -> dict[Role, Card]:
 
 def segmenter_again(run: Run, folder: Path) -> dict[Role, Card]:
     """A new segmenter beside the classifiers that are there."""
+    cards = kept(run, folder)
     run.say(f"making {len(run.split()['segmenter'])} phantoms for the segmenter")
     cut = in_processes(run, first_cut, run.split()["segmenter"])
-    cards: dict[Role, Card] = {"segmenter": train_segmenter(run, folder, [patches for patches, _ in cut])}
-    for role in ("nodule", "malignancy"):
-        kept = read_checkpoint(run.out, role)
-        write_checkpoint(folder, kept.card, kept.tensors())
-        cards[role] = kept.card
-    return cards
+    return cards | {"segmenter": train_segmenter(run, folder, [patches for patches, _ in cut])}
+
+
+def nodule_on(run: Run, folder: Path) -> dict[Role, Card]:
+    """The nodule classifier trained on, from the weights it has, on what the segmenter that is there proposes."""
+    cards, split = kept(run, folder), run.split()
+    run.say(f"making {len(split['classifiers'])} phantoms for the classifier, and what the segmenter proposes in them")
+    examples = concatenate(in_processes(run, partial(second_cut, folder), split["classifiers"]))
+    validation = concatenate(in_processes(run, partial(second_cut, folder), split["validation"]))
+    begun, there = cards["nodule"], load_network(read_checkpoint(run.out, "nodule")).module
+    card, _ = train_nodule(run, folder, examples, validation, there.requires_grad_(True))
+    return cards | {"nodule": card.model_copy(update={"training": {**card.training, "continued_from": begun.training}})}
+
+
+def kept(run: Run, folder: Path) -> dict[Role, Card]:
+    """The checkpoints that are there, copied to where the new one goes."""
+    there = {role: read_checkpoint(run.out, role) for role in ROLES}
+    for checkpoint in there.values():
+        write_checkpoint(folder, checkpoint.card, checkpoint.tensors())
+    return {role: checkpoint.card for role, checkpoint in there.items()}
+
+
+AGAIN: dict[str, Callable[[Run, Path], dict[Role, Card]]] = {"segmenter": segmenter_again, "nodule": nodule_on}
 
 
 def first_cut(seed: int) -> tuple[Patches, Examples]:
@@ -141,7 +159,7 @@ def train_segmenter(run: Run, folder: Path, parts: Sequence[Patches]) -> Card:
         role="segmenter",
         architecture=SEGMENTER[0],
         arguments=SEGMENTER[1],
-        input=InputSpec(window_hu=WINDOW, context_slices=3),
+        input=InputSpec(window_hu=WINDOW, context_slices=3, views=4),
         licence="Apache-2.0",
         source="Trained by `make weights` on synthetic phantoms",
     )
@@ -151,11 +169,14 @@ def train_segmenter(run: Run, folder: Path, parts: Sequence[Patches]) -> Card:
     return fitted(run, folder, card, module, batches, dice_and_cross_entropy, learning_rate=4e-3)
 
 
-def train_nodule(run: Run, folder: Path, data: Examples, validation: Examples) -> tuple[Card, nn.Module]:
+def train_nodule(
+    run: Run, folder: Path, data: Examples, validation: Examples, module: nn.Module | None = None
+) -> tuple[Card, nn.Module]:
+    """From nothing, or on from ``module``."""
     run.say(f"nodule classifier: {len(data.hu)} crops, {int(data.is_nodule.sum())} of nodules")
     card = classifier_card("nodule")
     seed_everything(2)
-    module = start_afresh(build(card.architecture, **card.arguments)).to(memory_format=torch.channels_last_3d)
+    module = module or start_afresh(build(card.architecture, **card.arguments)).to(memory_format=torch.channels_last_3d)
     batches = crop_batches(np.random.default_rng(2), data.hu, data.is_nodule, WINDOW, size=32, share=0.4)
     card = fitted(run, folder, card, module, batches, soft_cross_entropy, learning_rate=2e-3)
     scores = probability(module, validation.hu)

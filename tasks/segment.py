@@ -21,9 +21,12 @@ from tasks.stage import Params, Progress, silent, stage
 if TYPE_CHECKING:
     import torch
 
+    from tasks.nets.boxed import BoxedUNet2d
+
 CELL = 8  # boxes begin and end at multiples of this many pixels
 EFFECTIVE_MARGIN = 8  # what a box costs beyond its own pixels: the margin of each layer weighted by its arithmetic ...
 OVERHEAD = 5000  # ... and starting it, in pixels of work
+VIEWS = ((), (-2,), (-1,), (-2, -1))
 BYTES_A_PIXEL = 500  # of a network's maps, on a CUDA device
 
 
@@ -43,14 +46,15 @@ def segment(
     """The network's probability in each voxel of the lung mask, 0 elsewhere.
 
     The same as the network run on whole slices gives there, but only what the lungs need is computed. Slices above the first
-    and below the last are copies of it. WeightsError where the network is no segmenter of slices or its output is not finite.
+    and below the last are copies of it. Where the card asks for several views, each voxel has the highest of theirs.
+    WeightsError where the network is no segmenter of slices or its output is not finite.
     """
     import torch
 
     from tasks.nets.boxed import BoxedUNet2d
     from tasks.nets.unet2d import UNet2d
 
-    module, context = network.module, network.card.input.context_slices
+    module, context, views = network.module, network.card.input.context_slices, VIEWS[: network.card.input.views]
     if not isinstance(module, UNet2d) or module.input_batchnorm.num_features != 2 * context + 1:
         raise WeightsError(
             f"the segmenter's card asks for {context} slices on each side of one: its network ({network.card.architecture}) "
@@ -66,8 +70,8 @@ def segment(
 
         def run(job: Job) -> int:
             z0, z1, box = job.z0, job.z1, job.box.grown(0, field)
-            x = box.grown(boxed.margin, field).of(stacks[z0:z1]).contiguous(memory_format=torch.channels_last)
-            logits = boxed(x, box, field)[:, 0]
+            x = box.grown(boxed.margin, field).of(stacks[z0:z1])
+            logits = torch.stack([_view(boxed, x, box, field, axes) for axes in views]).amax(dim=0)
             if not torch.isfinite(logits).all():
                 raise WeightsError(
                     "the segmenter gave a number that is not finite: its weights are damaged or not for this input"
@@ -82,6 +86,14 @@ def segment(
             progress(done / work)
     heat[~mask] = 0
     return HeatMap(heat, volume.geometry)
+
+
+def _view(boxed: BoxedUNet2d, x: torch.Tensor, box: Box, field: tuple[int, int], axes: tuple[int, ...]) -> torch.Tensor:
+    """Logits ``N x h x w`` of ``box`` from slices flipped along ``axes``, turned back; ``x``: what the box reads of them."""
+    import torch
+
+    seen = x.flip(axes).contiguous(memory_format=torch.channels_last)
+    return boxed(seen, box.mirrored(axes, field), field)[:, 0].flip(axes)
 
 
 class Job(NamedTuple):

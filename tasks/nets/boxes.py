@@ -23,6 +23,12 @@ class Box(NamedTuple):
         h, w = field
         return Box(max(self.y0 - margin, 0), min(self.y1 + margin, h), max(self.x0 - margin, 0), min(self.x1 + margin, w))
 
+    def mirrored(self, axes: tuple[int, ...], field: tuple[int, int]) -> Box:
+        """Where the box lies once an image of ``field`` is flipped along ``axes`` (-2: y, -1: x)."""
+        y = (field[0] - self.y1, field[0] - self.y0) if -2 in axes else (self.y0, self.y1)
+        x = (field[1] - self.x1, field[1] - self.x0) if -1 in axes else (self.x0, self.x1)
+        return Box(*y, *x)
+
     def times(self, factor: int) -> Box:
         return Box(*(n * factor for n in self))
 
