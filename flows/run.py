@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from artifacts.errors import HounsfieldError, InputError
+from artifacts.errors import HounsfieldError, InputError, ServerError
 from artifacts.home import find_weights
 from artifacts.report import Report
 from artifacts.store import Ref
@@ -43,6 +43,10 @@ def run_screen(
         return run(source=open_index().token(path), **options, **params), None
     except NotAllScreened as e:
         return e.reports, e
+    except RuntimeError as e:
+        if "Prefect API" not in str(e):
+            raise
+        raise ServerError("the Prefect server did not answer: start it, unset PREFECT_API_URL, or use --direct") from e
 
 
 def plan_screen(
