@@ -37,10 +37,14 @@ class Crops:
         if self.layout == "hdf5":
             import h5py
 
-            with h5py.File(folder / "crops.h5", "w") as f:
+            # In memory first: HDF5 takes the whole process down when a disk fills up under it.
+            with h5py.File("crops.h5", "w", driver="core", backing_store=False) as f:
                 f.create_dataset("hu", data=self.hu, chunks=chunk if len(self.hu) else None)
                 for name, column in columns.items():
                     f.create_dataset(name, data=column)
+                f.flush()
+                image = f.id.get_file_image()
+            (folder / "crops.h5").write_bytes(image)
         else:
             import zarr
 

@@ -67,9 +67,6 @@ class Geometry:
         )
         return tuple((best[p], 1 if weight[best[p], p] >= 0 else -1) for p in range(3))  # type: ignore[return-value]
 
-    def with_shape(self, shape_zyx: tuple[int, int, int]) -> Geometry:
-        return Geometry(shape_zyx, self.spacing_zyx, self.origin_lps_mm, self.directions_zyx)
-
     def coarser(self, step_zyx: tuple[int, int, int]) -> Geometry:
         """The grid of every ``step``-th voxel, starting with the first."""
         shape = tuple(-(-n // s) for n, s in zip(self.shape_zyx, step_zyx, strict=True))

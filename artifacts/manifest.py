@@ -56,6 +56,8 @@ class Manifest:
             return cls(**body)
         except FileNotFoundError:
             raise Damaged("its manifest is missing") from None
+        except OSError:
+            raise Damaged("its manifest cannot be read") from None
         except (ValueError, KeyError, TypeError, AttributeError):
             raise Damaged("its manifest is not readable") from None
 

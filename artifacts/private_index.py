@@ -9,18 +9,39 @@ import hashlib
 import json
 import os
 import shutil
+import sqlite3
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
+from artifacts.errors import StoreError
 from artifacts.store import explained
 
+Result = TypeVar("Result")
+
 TOKEN = "source-"
+
+
+def guarded(method: Callable[..., Result]) -> Callable[..., Result]:
+    """A full disk or a damaged index becomes one clear line."""
+
+    @wraps(method)
+    def call(*args: Any) -> Result:
+        try:
+            with explained("write"):
+                return method(*args)
+        except sqlite3.OperationalError as e:
+            raise StoreError("the private index cannot be written (disk full or read-only): see $HOUNSFIELD_HOME/private") from e
+        except sqlite3.DatabaseError as e:
+            again = "remove $HOUNSFIELD_HOME/private, it is only an index and is made again"
+            raise StoreError(f"the private index is damaged: {again}") from e
+
+    return call
 
 
 class PrivateIndex:
@@ -36,6 +57,7 @@ class PrivateIndex:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return Cache(str(self.folder), size_limit=2**40, eviction_policy="none")
 
+    @guarded
     def token(self, path: Path) -> str:
         """A name for ``path`` that says nothing of it."""
         absolute = os.fsencode(path.expanduser().absolute())
@@ -43,6 +65,7 @@ class PrivateIndex:
         self._cache[f"path/{token}"] = absolute
         return token
 
+    @guarded
     def path(self, source: str) -> Path:
         """The path behind a token; any other text is a path itself."""
         known = self._cache.get(f"path/{source}") if source.startswith(TOKEN) else None
@@ -55,13 +78,16 @@ class PrivateIndex:
         self._cache.add("salt", secrets.token_hex(16))  # so that nobody can guess a name and check it
         return str(self._cache["salt"]).encode()
 
+    @guarded
     def scan_digest(self, signature: str) -> str | None:
         return self._cache.get(f"scan/{signature}")
 
+    @guarded
     def remember_scan(self, signature: str, digest: str, source: Path, series_uid: str) -> None:
         self._cache[f"scan/{signature}"] = digest
         self._cache[f"origin/{digest}"] = json.dumps([str(source.absolute()), series_uid])
 
+    @guarded
     def origin(self, scan: str) -> tuple[Path, str] | None:
         """Where the scan of this digest was last read from: path and series UID."""
         found = self._cache.get(f"origin/{scan}")
@@ -84,7 +110,8 @@ class PrivateIndex:
         own = uuid.uuid4().hex
         with FileLock(locks / own, mode=0o600):
             try:
-                (place / own).mkdir(mode=0o700)
+                with explained("write"):
+                    (place / own).mkdir(mode=0o700)
                 yield place / own
             finally:
                 shutil.rmtree(place / own, ignore_errors=True)

@@ -170,12 +170,12 @@ class Store:
         """Held by one process at a time; given back when the process dies, however it dies."""
         with explained("lock"):
             lock = FileLock(self.root / "locks" / f"{name}.lock", mode=0o600)
-        while True:
-            try:
-                lock.acquire(timeout=1)  # short waits, so that CTRL-C and cancellation are heard
-                break
-            except Timeout:
-                continue
+            while True:
+                try:
+                    lock.acquire(timeout=1)  # short waits, so that CTRL-C and cancellation are heard
+                    break
+                except Timeout:
+                    continue
         try:
             yield
         finally:
@@ -208,7 +208,7 @@ class Store:
     def _sweep(self, ref: Ref) -> None:
         """Under the key's lock every temporary folder of the key is a dead writer's."""
         for left in ref.path.parent.glob(f".tmp-{ref.digest}-*"):
-            shutil.rmtree(left, ignore_errors=True)
+            clear(left)
 
     def sweep(self) -> int:
         """Remove what killed writers left behind, skipping whatever is being written now. Returns how many."""
@@ -218,7 +218,7 @@ class Store:
             lock = FileLock(self.root / "locks" / f"{digest}.lock", mode=0o600)
             try:
                 with lock.acquire(timeout=0):
-                    shutil.rmtree(left, ignore_errors=True)
+                    clear(left)
                     removed += 1
             except (Timeout, OSError):
                 continue
@@ -233,11 +233,28 @@ class Store:
         except (OSError, ValueError, TypeError):
             return None
 
+    def scan_of(self, ref: Ref) -> str:
+        """The scan whose line last made ``ref``; empty where nobody remembers."""
+        for path in (self.root / "latest").glob("*/*.json"):
+            last = self.last_recipe(path.parent.name, path.stem)
+            if last and last.digest == ref.digest:
+                return path.parent.name
+        return ""
+
     def note_recipe(self, scan: str, slot: str, recipe: Recipe) -> None:
         folder = self.root / "latest" / scan
         with explained("write"):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_whole(folder / f"{slot}.json", json.dumps(asdict(recipe)))
+
+
+def clear(left: Path) -> None:
+    """Remove a dead writer's folder; one that was set aside and never replaced gets its name back, whole or not."""
+    target = left.parent / left.name.split("-")[1]
+    if "-replaced-" in left.name and not target.exists():
+        left.rename(target)
+    else:
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -240,7 +240,8 @@ def main() -> None:
         code = 130
     except Exception as e:
         if hasattr(e, "format_message"):  # click's own: a usage error
-            complain(f"{e.format_message()} (see `hounsfield --help`)")
+            if message := e.format_message():
+                complain(f"{message} (see `hounsfield --help`)")
             code = 2
         elif os.environ.get("HOUNSFIELD_DEBUG"):
             raise

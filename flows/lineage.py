@@ -25,13 +25,52 @@ def inputs_for(
         raise UsageError(f"{stage.name} has no input '{unknown.pop()}': it takes {', '.join(stage.inputs)}")
     makers = {argument: maker for name, argument, maker in edges() if name == stage.name}
     found = {argument: store.resolve(text) for argument, text in chosen.items()}
-    anchor = store.lineage(ref)
-    if not anchor:
+    for argument, given in found.items():
+        if (made_by := _maker(store, given)) != makers[argument]:
+            raise UsageError(f"{stage.name} takes {argument} from the stage {makers[argument]}; {given} is of {made_by}")
+    if not store.lineage(ref):
         raise UsageError(f"{ref} is damaged or gone: run the stage that makes it again")
     for argument in stage.inputs:
         if argument not in found:
+            anchor = _agreed(store, [*found.values(), ref])
             found[argument] = _one(store, stage, argument, makers[argument], ref, anchor, wants or {})
+    _agreed(store, list(found.values()))
     return found
+
+
+def _maker(store: Store, ref: Ref) -> str:
+    try:
+        return store.manifest(ref).recipe.stage
+    except Damaged as e:
+        raise UsageError(f"{ref} is damaged ({e}): run the stage that makes it again") from e
+
+
+def _agreed(store: Store, refs: list[Ref]) -> list[Manifest]:
+    """The union of the refs' lineages, the first ones' word counting: later ancestors that contradict them are left out.
+
+    UsageError where the refs are of different scans.
+    """
+    lineages = [store.lineage(r) for r in refs]
+    if len({lineage[-1].scan for lineage in lineages if lineage}) > 1:
+        raise UsageError(f"{', '.join(map(str, refs))} are of different scans: give inputs of one")
+    union: dict[str, Manifest] = {}
+    for lineage in lineages:
+        for m in lineage:
+            if _agrees(_by_stage(store.lineage(store.ref(m.kind, m.digest))), _by_stage(list(union.values()))):
+                union.setdefault(m.digest, m)
+    return list(union.values())
+
+
+def _by_stage(lineage: list[Manifest]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for m in lineage:
+        found.setdefault(m.recipe.stage, set()).add(m.digest)
+    return found
+
+
+def _agrees(one: Mapping[str, set[str]], other: Mapping[str, set[str]]) -> bool:
+    """Where both know a stage, they know the same artifact of it (crops may be of two kinds)."""
+    return all(one[s] & other[s] for s in one.keys() & other.keys())
 
 
 def _one(
@@ -54,16 +93,12 @@ def _one(
 
 def _made_beside(store: Store, anchor: list[Manifest]) -> list[tuple[Ref, Manifest]]:
     """Artifacts of the same scan whose own lineage does not contradict the anchor's: where both know a stage, they agree."""
-    known = {m.recipe.stage: m.digest for m in anchor}
-    beside = []
+    known, beside = _by_stage(anchor), []
     for ref in store.refs():
         try:
             manifest = store.manifest(ref)
         except Damaged:
             continue
-        if manifest.scan != anchor[-1].scan:
-            continue
-        lineage = {m.recipe.stage: m.digest for m in store.lineage(ref)}
-        if all(lineage[s] == known[s] for s in lineage.keys() & known.keys()):
+        if manifest.scan == anchor[-1].scan and _agrees(_by_stage(store.lineage(ref)), known):
             beside.append((ref, manifest))
     return beside

@@ -31,8 +31,10 @@ def nightly(
         try:
             reports = screen.fn(source=token, series=series, weights=weights, device=device, precision=precision)
             rows.append({"scan": token, "state": "done", "reports": ", ".join(map(str, reports))})
-        except HounsfieldError as e:
-            watcher().say(f"{token}: {e}")
-            rows.append({"scan": token, "state": f"not screened: {e}", "reports": ""})
+        except Exception as e:
+            why = str(e) if isinstance(e, HounsfieldError) else f"unexpected {type(e).__name__}"
+            watcher().say(f"{token}: {why}")
+            done = ", ".join(map(str, getattr(e, "reports", ())))
+            rows.append({"scan": token, "state": f"not screened: {why}", "reports": done})
     create_table_artifact(rows or [{"scan": "none", "state": "the folder is empty", "reports": ""}], key="nightly")
     return rows

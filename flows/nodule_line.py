@@ -69,11 +69,6 @@ def downstream(name: str) -> frozenset[str]:
     return frozenset(names[names.index(name) :])
 
 
-def producers() -> dict[str, str]:
-    """Argument name -> the stage whose artifact it takes, read off the line itself."""
-    return {argument: source for _, argument, source in edges()}
-
-
 def edges() -> list[tuple[str, str, str]]:
     """(stage, argument, stage that makes it) for every input in the line, read off by tracing it."""
     traced: list[tuple[str, str, str]] = []

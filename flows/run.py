@@ -34,6 +34,8 @@ def run_screen(
         raise InputError("there is nothing at the given path: give a folder of DICOM, a zip or a volume file", private=str(path))
     from flows.screen import NotAllScreened, screen
 
+    settle(options.get("device", "auto"), options.get("precision", "auto"))  # a wrong option ends here, before a server starts
+    refreshed(options.get("refresh", ()), options.get("from_stage"))
     watcher = TerminalWatcher(Console(stderr=True))
     watching.set(watcher)
     if not direct:
@@ -82,6 +84,8 @@ def run_single(name: str, ref: str, params: Mapping[str, Params], chosen: dict[s
     stage = STAGES[known(name)]
     watching.set(TerminalWatcher(Console(stderr=True)))
     given = params.get(name) or stage.params()
+    settle(options["device"], options["precision"])
+    ref = str(open_store().resolve(ref))
     if direct:
         return stages.run_stage(stage, ref, given, chosen=chosen, **options)
     return getattr(stages, name)(ref=ref, params=given, inputs=chosen, **options)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from artifacts.errors import InputError
 from artifacts.private_index import PrivateIndex, signature
+from flows.settle import without_paths
 from tasks.line import UNKNOWN
 from tasks.reading.choose import choose_series
 from tasks.reading.find import find_series
@@ -33,7 +34,8 @@ class Scan:
     @property
     def name(self) -> str:
         """The series UID, or the pseudonym that the volume has as well."""
-        return f"scan-{self.digest[:12]}" if uid_is_pseudonym(self.found.uid) else self.found.uid
+        pseudonym = uid_is_pseudonym(self.found.uid) and self.digest != UNKNOWN
+        return f"scan-{self.digest[:12]}" if pseudonym else self.found.uid
 
     def open(self) -> RawScan:
         raw, self._raw = self._raw or read_scan(self.found), None
@@ -50,7 +52,7 @@ def scans_in(
     """
     if not path.exists():
         raise InputError("there is nothing at the given path: give a folder of DICOM, a zip, .mhd, .mha, .nii, .nii.gz or .nrrd")
-    with index.scratch() as scratch, open_source(path, scratch) as opened:
+    with without_paths(), index.scratch() as scratch, open_source(path, scratch) as opened:
         chosen = choose_series(find_series(opened), series, kernel=kernel, partial=partial)  # type: ignore[arg-type]
         yield (_recognised(found, reason, path, opened, index, verify, read) for found, reason in chosen)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from artifacts.errors import UsageError
+from artifacts.errors import InputError, UsageError
 from artifacts.home import private_folder, store_folder
 from artifacts.private_index import PrivateIndex
 from artifacts.store import Store
@@ -43,6 +44,16 @@ def known(stage: str) -> str:
     if stage not in STAGES:
         raise UsageError(f"no stage called '{stage}': the stages are {', '.join(STAGES)}")
     return stage
+
+
+@contextmanager
+def without_paths() -> Iterator[None]:
+    """A file that goes away or cannot be read becomes one line without its path: what follows reaches logs and the UI."""
+    try:
+        yield
+    except OSError as e:
+        why = os.strerror(e.errno) if e.errno else type(e).__name__
+        raise InputError(f"a file could not be read ({why})", private=str(e)) from None
 
 
 def use_store(folder: Path | None) -> None:

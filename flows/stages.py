@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from prefect import Flow, flow
 
-from artifacts.errors import InputError
+from artifacts.errors import InputError, StoreError
 from artifacts.home import find_weights
 from artifacts.store import Ref, Store
 from flows.console import watcher
@@ -33,7 +33,7 @@ def run_stage(
     store = open_store()
     anchor = store.resolve(ref)
     lineage = store.lineage(anchor)
-    scan = lineage[-1].scan if lineage else ""
+    scan = lineage[-1].scan if lineage else store.scan_of(anchor)
     checkpoints = find_weights(weights or next((m.weights["name"] for m in lineage if m.weights), "phantom"))
     device, settled_precision = settle(device, precision)
     filled: dict[str, Any] = {}
@@ -45,6 +45,9 @@ def run_stage(
             inputs: dict[str, Any] = {"scan": stack.enter_context(_origin(scan))}
         else:
             inputs = dict(inputs_for(store, stage, anchor, chosen or {}, wants))
+            for name, given in inputs.items():
+                if (state := store.verify(given)) != "whole":
+                    raise StoreError(f"{name} {given} is {state}: run the stage that makes it again, then this one")
         if stage.name == "crop":
             inputs |= filled
         if stage.name == "report":

@@ -43,7 +43,7 @@ def _rank(f: FoundSeries, kernel: KernelWish) -> tuple:
 
 def _thickness(f: FoundSeries) -> float:
     """Millimetres, to a tenth: makers round differently."""
-    return round(f.thickness_mm or (f.spacing[0] if f.spacing else 99.0), 1)
+    return round(max(f.thickness_mm or 0.0, f.spacing[0] if f.spacing else 0.0) or 99.0, 1)
 
 
 def _mismatch(f: FoundSeries, kernel: KernelWish) -> int:

@@ -52,7 +52,7 @@ def _files(source: Path) -> list[Path]:
             continue
         ours = set(names) >= OUR_REPORT
         files += [Path(folder, n) for n in names if not n.startswith(".") and not (ours and n in OUR_REPORT)]
-    files = [f for f in files if f.is_file()]
+    files = [f for f in files if os.path.isfile(f)]
     if closed and not files:
         raise InputError("the folder cannot be read: its permissions do not let you in")
     return files

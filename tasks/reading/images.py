@@ -107,9 +107,12 @@ def image_files(path: Path) -> tuple[Path, ...]:
 
 
 def _pseudonym(path: Path) -> str:
-    with path.open("rb") as f:
-        head = f.read(HEAD)
-    return PSEUDONYM + hashlib.blake2b(head + str(path.stat().st_size).encode(), digest_size=6).hexdigest()
+    try:
+        with path.open("rb") as f:
+            head = f.read(HEAD) + str(path.stat().st_size).encode()
+    except OSError:  # said by whoever reads it
+        head = b""
+    return PSEUDONYM + hashlib.blake2b(head, digest_size=6).hexdigest()
 
 
 def image_header(path: Path) -> ImageHeader:

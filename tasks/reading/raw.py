@@ -73,7 +73,7 @@ class RawScan:
             "shape": self.hu.shape,
             "places": self.places_lps_mm.tolist(),
             "axes": [self.row_lps, self.column_lps, self.spacing_yx],
-            "series": asdict(replace(self.series, uid=uid)),
+            "series": asdict(replace(self.series, uid=uid, transfer_syntax=None)),
             "qc": [asdict(q) for q in self.qc],
             "unreadable": self.unreadable,
             "tilt": self.tilt_deg,

@@ -83,17 +83,20 @@ def test_each_stage_runs_alone_from_the_report(copied, name):
 def test_a_stage_alone_with_another_parameter_makes_another_artifact(copied):
     done = copied("stage", "group", ref_of(copied, "volume"), "--direct", "--set", "threshold=0.3")
     assert done.code == 0, done.err
-    assert done.out.strip() != ref_of_one(copied, "findings")
+    assert done.out.strip() != ref_of(copied, "findings")
     # now there are two lumps beside the volume: what follows must be told which
     ambiguous = copied("stage", "crop", ref_of(copied, "volume"), "--direct")
     assert ambiguous.code == 2
     assert ambiguous.err.count("--input lumps=lumps:") == 2
     told = copied("stage", "crop", ref_of(copied, "volume"), "--direct", "--input", f"lumps={done.out.strip()}")
     assert told.code == 0, told.err
-
-
-def ref_of_one(cli, kind):
-    return ref_of(cli, kind)
+    # the scores that are there were made of the other lumps: they are not taken for these
+    mixed = copied("stage", "measure", ref_of(copied, "volume"), "--direct", "--input", f"lumps={done.out.strip()}")
+    assert mixed.code == 2
+    assert "needs nodule_scores" in mixed.err
+    wrong = copied("stage", "group", ref_of(copied, "report"), "--direct", "--input", f"volume={ref_of(copied, 'heatmap')}")
+    assert wrong.code == 2
+    assert "takes volume from the stage load" in wrong.err
 
 
 def test_show_prints_manifest_lineage_and_preview(screened):
@@ -122,6 +125,7 @@ def test_weights_list_names_what_ships(cli):
         (["screen", "SERIES", "--set", "group.threshold=7"], 2, "group.threshold"),
         (["screen", "SERIES", "--refresh", "grop"], 2, "the stages are load"),
         (["screen", "SERIES", "--device", "cuda:9"], 2, "cuda:9"),
+        (["screen", "SERIES", "--precision", "float8"], 2, "float8"),
         (["screen", "SERIES", "--frobnicate"], 2, "No such option"),
         (["show", "volume:ffff"], 2, "no artifact"),
         (["stage", "segmant", "volume:ffff"], 2, "the stages are load"),

@@ -209,7 +209,7 @@ def test_the_label_map_lies_on_the_scan(chest, data_dir):
     lesion = nearest(chest.report["findings"], LESION_LPS_MM)
     on_scan = sitk.Resample(labels, scan, sitk.Transform(), sitk.sitkNearestNeighbor)
     of_lesion = sitk.GetArrayFromImage(on_scan) == lesion["label"]
-    assert of_lesion.sum() * np.prod(scan.GetSpacing()) == pytest.approx(lesion["volume_mm3"], rel=0.01)
+    assert of_lesion.sum() * np.prod(scan.GetSpacing()) == pytest.approx(lesion["volume_mm3"], rel=0.03)
     z, y, x = np.argwhere(of_lesion).mean(axis=0)
     assert math.dist(scan.TransformContinuousIndexToPhysicalPoint((x, y, z)), lesion["center_lps_mm"]) <= 3
     hu = sitk.GetArrayFromImage(scan)
