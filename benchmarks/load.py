@@ -23,10 +23,7 @@ def series_of(folder: Path, slices: int = SLICES) -> Path:
     phantom = make_phantom(0)
     hu = np.concatenate([phantom.volume.hu] * (slices // len(phantom.volume.hu) + 1))[:slices]
     geometry = Geometry(hu.shape, (1.0, *phantom.volume.geometry.spacing_zyx[1:]), phantom.volume.geometry.origin_lps_mm)
-    from dataclasses import replace
-
-    volume = Volume(np.ascontiguousarray(hu), geometry, phantom.volume.series)
-    write_dicom_series(replace(phantom, volume=volume), folder)
+    write_dicom_series(Volume(np.ascontiguousarray(hu), geometry, phantom.volume.series), folder)
     return folder
 
 

@@ -24,8 +24,8 @@ def run(n: int = 1) -> list[dict[str, Any]]:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(done.stderr)
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2
-    note = f"peak {peak:.2f} GiB ({'reached' if peak <= LIMIT_GB else 'NOT reached'}), imports included"
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9
+    note = f"peak {peak:.2f} GB ({'reached' if peak <= LIMIT_GB else 'NOT reached'}), imports included"
     what = f"peak memory, {SLICES} slices, `screen --direct`"
     return [{"what": what, "ours_s": None, "theirs_s": None, "ratio": None, "reach": "<= 3 GB", "n": n, "note": note}]
 

@@ -52,6 +52,7 @@ def segment(
     import torch
 
     from tasks.nets.boxed import BoxedUNet2d
+    from tasks.nets.network import windowed
     from tasks.nets.unet2d import UNet2d
 
     module, context, views = network.module, network.card.input.context_slices, VIEWS[: network.card.input.views]
@@ -70,7 +71,7 @@ def segment(
 
         def run(job: Job) -> int:
             z0, z1, box = job.z0, job.z1, job.box.grown(0, field)
-            x = box.grown(boxed.margin, field).of(stacks[z0:z1])
+            x = windowed(box.grown(boxed.margin, field).of(stacks[z0:z1]), network.card.input)
             logits = torch.stack([_view(boxed, x, box, field, axes) for axes in views]).amax(dim=0)
             if not torch.isfinite(logits).all():
                 raise WeightsError(
@@ -127,19 +128,18 @@ def _slices_at_once(device: torch.device, shape_zyx: tuple[int, ...]) -> int:
 
 
 def _stacks(hu: NDArray[np.int16], spec: InputSpec, step: int, device: torch.device) -> torch.Tensor:
-    """Float32 ``[z, 2 context + 1, y, x]``: each slice with its neighbours, as views of one tensor on the device.
+    """int16 HU ``[z, 2 context + 1, y, x]``: each slice with its neighbours, as views of one tensor on the device.
 
-    Height and width are filled up with the window's lowest value to multiples of ``step``.
+    Height and width are filled up with the window's lowest value, or darker, to multiples of ``step``. Boxes are windowed
+    as they are cut: the whole volume in float32 would take three times the memory.
     """
     import torch
     import torch.nn.functional as F
 
-    from tasks.nets.network import windowed
-
-    fed = windowed(torch.from_numpy(hu).to(device), spec)
+    fed = torch.from_numpy(hu).to(device)
     height, width = fed.shape[1:]
     if height % step or width % step:
-        fed = F.pad(fed, (0, -width % step, 0, -height % step), value=0.0 if spec.scale == "unit" else spec.window_hu[0])
+        fed = F.pad(fed, (0, -width % step, 0, -height % step), value=int(np.floor(spec.window_hu[0])))
     c = spec.context_slices
     fed = torch.cat([fed[:1].expand(c, -1, -1), fed, fed[-1:].expand(c, -1, -1)])
     return fed.unfold(0, 2 * c + 1, 1).permute(0, 3, 1, 2)
