@@ -84,7 +84,7 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.workers)
     run = Run(chosen.out, chosen.seeds, chosen.minutes, chosen.workers, chosen.tests)
-    unfinished = run.out.with_name(f"{run.out.name}.unfinished")
+    unfinished = run.out.with_name(f".{run.out.name}.unfinished")
     finish(run, unfinished, (AGAIN[chosen.only] if chosen.only else train_all)(run, unfinished))
     shutil.rmtree(unfinished)
 
