@@ -12,6 +12,21 @@ from typing import Annotated, Any
 import typer
 
 from artifacts.errors import EXIT_CODES, HounsfieldError, UsageError
+from flows.commands import evaluating, images, learning, operating
+from flows.options import (
+    Device,
+    Direct,
+    FromStage,
+    Json,
+    Partial,
+    Precision,
+    Refresh,
+    Scan,
+    SeriesOption,
+    Set,
+    StoreOption,
+    Weights,
+)
 
 NOTICE = "Research software, not a medical device; not for clinical use."
 CODES = "Exit codes:\n\n" + "\n\n".join(f"{code}  {what}" for code, what in EXIT_CODES.items())
@@ -26,19 +41,8 @@ app = typer.Typer(
 )
 weights_app = typer.Typer(no_args_is_help=True, help="The networks' weights: what there is, and how to bring your own.")
 app.add_typer(weights_app, name="weights")
-
-Scan = Annotated[Path, typer.Argument(help="Folder of DICOM (nested, mixed series), zip, .mhd, .mha, .nii, .nii.gz or .nrrd")]
-Weights = Annotated[str, typer.Option(help="Name of a weights set (`hounsfield weights list`)")]
-SeriesOption = Annotated[str, typer.Option(help="best (thinnest, then the kernel the weights ask for), all, or a series UID")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")]
-Precision = Annotated[str, typer.Option(help="auto (bfloat16 where the hardware is good at it), float32 or bfloat16")]
-Set = Annotated[list[str], typer.Option("--set", help="STAGE.PARAMETER=VALUE, any number of times: group.threshold=0.4")]
-Partial = Annotated[bool, typer.Option("--partial", help="Admit a part of a chest; the report says so")]
-Refresh = Annotated[list[str], typer.Option(help="Run this stage again although its artifact is whole; any number of times")]
-FromStage = Annotated[str | None, typer.Option("--from", help="Run this stage and all after it again")]
-StoreOption = Annotated[Path | None, typer.Option("--store", help="Where artifacts are kept (default: $HOUNSFIELD_STORE)")]
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout")]
-Direct = Annotated[bool, typer.Option("--direct", help="Without Prefect's engine: no server starts; store and keys are the same")]
+for part in (learning, evaluating, images, operating):
+    part.register(app)
 
 
 @app.command()
