@@ -54,6 +54,12 @@ class ServerError(HounsfieldError):
     exit_code = 7
 
 
+class TrainingError(HounsfieldError):
+    """Training cannot go on: the loss is no longer a number, there is nothing to learn from, a kept state does not fit."""
+
+    exit_code = 8
+
+
 EXIT_CODES = {
     0: "done",
     1: "an unexpected failure; a defect worth reporting",
@@ -63,5 +69,6 @@ EXIT_CODES = {
     5: "the weights cannot be used (missing, damaged, hostile, made for something else)",
     6: "the store cannot be used (disk full, read-only, made by a newer version)",
     7: "the Prefect server cannot be reached",
+    8: "training stopped (loss not a number, nothing to learn from, a kept state that does not fit)",
     130: "cancelled (CTRL-C)",
 }

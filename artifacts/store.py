@@ -5,6 +5,7 @@
     <root>/artifacts/<kind>/.tmp-…        being written; renamed into place whole, or swept
     <root>/latest/<scan>/<stage>.json     the recipe last used for a scan: how `plan` knows *because*
     <root>/locks/                         one file lock a key
+    <root>/work/<digest>/                 what a long stage keeps while it works: a training run's last epoch
 
 Files are not forced to the disk one by one: what a run reuses it verifies against its checksums, so that a power cut costs
 a stage, never a wrong result.
@@ -148,13 +149,27 @@ class Store:
     def open(self, ref: Ref, artifact: type[Artifact]) -> Any:
         """The artifact in memory; not read again if this process has just written or opened it."""
         if ref.digest not in self._memory:
-            try:
-                self._remember(ref.digest, artifact.read(ref.path))
-            except Exception as e:
-                again = "--refresh with the stage that makes it mends that"
-                raise StoreError(f"{ref} cannot be read ({type(e).__name__}), another version may have made it: {again}") from e
+            self._remember(ref.digest, self.read(ref, artifact))
         self._memory.move_to_end(ref.digest)
         return self._memory[ref.digest]
+
+    def read(self, ref: Ref, artifact: type[Artifact]) -> Any:
+        """The artifact, read from disk and not kept in memory."""
+        try:
+            return artifact.read(ref.path)
+        except Exception as e:
+            again = "--refresh with the stage that makes it mends that"
+            raise StoreError(f"{ref} cannot be read ({type(e).__name__}), another version may have made it: {again}") from e
+
+    def workspace(self, ref: Ref) -> Path:
+        """A private folder for the making of ``ref``: what is in it outlives a kill, and is gone when ``ref`` is there."""
+        folder = self.root / "work" / ref.digest
+        with explained("write"):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return folder
+
+    def clear_workspace(self, ref: Ref) -> None:
+        shutil.rmtree(self.root / "work" / ref.digest, ignore_errors=True)
 
     def forget(self) -> None:
         """Give back the memory of a finished scan."""

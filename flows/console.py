@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from artifacts.store import Ref
 from tasks.stage import Outcome
@@ -43,6 +44,9 @@ class TerminalWatcher:
         full = round(share * width)
         return "━" * full + "╌" * (width - full)
 
+    def tell(self, metrics: Mapping[str, Any]) -> None:
+        self.say("  " + measured(metrics))
+
     def finished(self, stage: str, ref: Ref, outcome: Outcome, seconds: float) -> None:
         self.close()
         mark = "[cyan]reused[/]" if outcome.reused else "[green]ran   [/]"
@@ -70,6 +74,9 @@ class LogWatcher:
     def progress(self, share: float) -> None:
         pass
 
+    def tell(self, metrics: Mapping[str, Any]) -> None:
+        self._logger.info(measured(metrics))
+
     def finished(self, stage: str, ref: Ref, outcome: Outcome, seconds: float) -> None:
         self._logger.info("%s %s in %.2f s: %s %s", stage, "reused" if outcome.reused else "ran", seconds, ref, outcome.headline)
 
@@ -78,6 +85,17 @@ class LogWatcher:
 
     def close(self) -> None:
         pass
+
+
+def measured(metrics: Mapping[str, Any]) -> str:
+    """``epoch 3  loss 0.1234  eta 12 s``"""
+
+    def text(name: str, value: Any) -> str:
+        if name.endswith("_s"):
+            return f"{name[:-2].replace('_', ' ')} {value:.0f} s"
+        return f"{name.replace('_', ' ')} {value:.4g}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value}"
+
+    return "  ".join(text(n, v) for n, v in metrics.items())
 
 
 watching: ContextVar[TerminalWatcher | LogWatcher | None] = ContextVar("watching", default=None)

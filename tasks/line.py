@@ -7,7 +7,7 @@ what would run and because of what.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import ValidationError
 
+from artifacts.artifact import Artifact
 from artifacts.checkpoint import Checkpoint, Role
 from artifacts.errors import UsageError
 from artifacts.manifest import Manifest
@@ -22,11 +23,12 @@ from artifacts.preview_markdown import preview_markdown
 from artifacts.recipe import Recipe
 from artifacts.store import Ref, Store
 from artifacts.version import code_version, software
-from tasks.stage import Outcome, Params, Stage, as_task, inside_prefect, silent
+from tasks.stage import Compute, Outcome, Params, Stage, Tell, as_task, inside_prefect, live_table, silent
 
 if TYPE_CHECKING:
     from tasks.nets.network import Precision
 
+LABELS = 50  # inputs named on a task's page, of thousands perhaps
 UNKNOWN = "unknown"  # digest of a scan whose files nobody has read yet
 
 
@@ -59,8 +61,7 @@ class _Settled:
 
     def recipe(self, stage: Stage, given: Mapping[str, Any]) -> Recipe:
         """The recipe of ``stage`` on ``given``: refs and sources are inputs, everything else overrides a parameter."""
-        inputs = {n: v for n, v in given.items() if hasattr(v, "digest")}
-        overrides = {n: v for n, v in given.items() if n not in inputs}
+        inputs, overrides = _one_by_one(given), _overrides(given)
         checkpoint = self.checkpoints[stage.network] if stage.network else None
         return Recipe(
             stage=stage.name,
@@ -95,13 +96,15 @@ class Line(_Settled):
 
     device: str = "cpu"
     watcher: Watcher | None = None
+    compute: Compute = field(default_factory=Compute)
 
     def __call__(self, stage: Stage, *, slot: str | None = None, **given: Any) -> Ref:
         """The artifact of ``stage`` on ``given``, made only where it is not there whole."""
         slot = slot or stage.name
         recipe = self.recipe(stage, given)
         ref = self.store.ref(stage.produces.kind, recipe.digest)
-        labels = {n: str(v) if isinstance(v, Ref) else f"scan:{v.digest[:12]}" for n, v in given.items() if hasattr(v, "digest")}
+        one_by_one = _one_by_one(given).items()
+        labels = {n: str(v) if isinstance(v, Ref) else f"scan:{v.digest[:12]}" for n, v in list(one_by_one)[:LABELS]}
 
         def work() -> Outcome:
             return self._reuse_or_make(stage, slot, ref, recipe, given)
@@ -126,9 +129,9 @@ class Line(_Settled):
 
     def _make(self, stage: Stage, ref: Ref, recipe: Recipe, given: Mapping[str, Any]) -> Manifest:
         started = time.perf_counter()
-        inputs = {n: self._opened(stage, n, v) for n, v in given.items() if hasattr(v, "digest")}
-        overrides = {n: v for n, v in given.items() if n not in inputs}
-        parents = {n: f"{v.kind}:{v.digest}" for n, v in given.items() if isinstance(v, Ref)}
+        overrides = _overrides(given)
+        inputs = {n: self._opened(stage, n, v) for n, v in given.items() if n not in overrides}
+        parents = {n: f"{v.kind}:{v.digest}" for n, v in _one_by_one(given).items() if isinstance(v, Ref)}
         extra: dict[str, Any] = {"params": self.settled_params(stage, overrides)}
         checkpoint = self.checkpoints[stage.network] if stage.network else None
         if checkpoint:
@@ -137,11 +140,17 @@ class Line(_Settled):
             extra["network"] = load_network(checkpoint, self.device, self.precision)
         if stage.wants("progress"):
             extra["progress"] = self.watcher.progress if self.watcher else silent
+        if stage.wants("tell"):
+            extra["tell"] = self._tell(stage.name)
         if stage.wants("lineage"):
             extra["lineage"] = self._lineage(parents)
+        if stage.wants("compute"):
+            extra["compute"] = self.compute
+        if stage.wants("workspace"):
+            extra["workspace"] = self.store.workspace(ref)
         with self._one_gpu_job(stage):
             artifact = stage(**inputs, **extra)
-        return self.store.put(
+        made = self.store.put(
             ref,
             artifact,
             preview_markdown(artifact.preview(inputs)),
@@ -155,11 +164,26 @@ class Line(_Settled):
             made_by=code_version(),
             software=software(),
         )
+        self.store.clear_workspace(ref)
+        return made
 
     def _opened(self, stage: Stage, name: str, given: Any) -> Any:
+        if isinstance(given, Sequence):
+            return Opened(self.store, given, stage.inputs[name])
         if not isinstance(given, Ref):
             return given.open()
         return self.store.open(given, stage.inputs[name])
+
+    def _tell(self, name: str) -> Tell:
+        """To the terminal or the log, and to a table on the run's page."""
+        heard = [getattr(self.watcher, "tell", None), live_table(name) if inside_prefect() else None]
+
+        def tell(metrics: Mapping[str, Any]) -> None:
+            for hear in heard:
+                if hear:
+                    hear(metrics)
+
+        return tell
 
     def _one_gpu_job(self, stage: Stage) -> AbstractContextManager[None]:
         """Given back when the process ends, however it ends."""
@@ -177,13 +201,52 @@ class Line(_Settled):
 
     def _markdown(self, ref: Ref, manifest: Manifest) -> str:
         preview = (ref.path / "preview.md").read_text(encoding="utf-8")
-        rows = [f"| {name} | `{parent[: parent.index(':') + 13]}` |" for name, parent in manifest.parents.items()]
+        parents = list(manifest.parents.items())
+        rows = [f"| {name} | `{parent[: parent.index(':') + 13]}` |" for name, parent in parents[:LABELS]]
+        if len(parents) > LABELS:
+            rows.append(f"| … | {len(parents)} in all |")
         r = manifest.recipe
         params = ", ".join(f"{k} = {v}" for k, v in r.params.items()) or "none"
         made = f"`{ref}` by **{r.stage}** version {r.version} in {manifest.seconds:.2f} s, code {manifest.made_by}"
         weights = f"\n\nWeights: {manifest.weights['name']} ({manifest.weights['role']})" if manifest.weights else ""
         table = "\n".join(["| made of | |", "|---|---|", *rows]) if rows else ""
         return f"{preview}\n\n### Lineage\n\n{made}{weights}\n\nParameters: {params}\n\n{table}\n"
+
+
+@dataclass(frozen=True)
+class Opened(Sequence[Any]):
+    """Many artifacts of a kind, each read when it is asked for and not kept."""
+
+    store: Store
+    refs: Sequence[Ref]
+    artifact: type[Artifact]
+
+    def __len__(self) -> int:
+        return len(self.refs)
+
+    def __getitem__(self, k: Any) -> Any:
+        if isinstance(k, slice):
+            return Opened(self.store, self.refs[k], self.artifact)
+        return self.store.read(self.refs[k], self.artifact)
+
+
+def _one_by_one(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Refs and sources by name; those of a sequence as ``name.0``, ``name.1``, …"""
+    flat: dict[str, Any] = {}
+    for name, value in given.items():
+        if hasattr(value, "digest"):
+            flat[name] = value
+        elif _many(value):
+            flat |= {f"{name}.{k}": ref for k, ref in enumerate(value)}
+    return flat
+
+
+def _overrides(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {n: v for n, v in given.items() if not (hasattr(v, "digest") or _many(v))}
+
+
+def _many(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(v, Ref) for v in value)
 
 
 @dataclass(frozen=True)
@@ -204,7 +267,7 @@ class Plan(_Settled):
 
     def __call__(self, stage: Stage, *, slot: str | None = None, **given: Any) -> Ref:
         slot = slot or stage.name
-        if any(v.digest == UNKNOWN for v in given.values() if hasattr(v, "digest")):
+        if any(v.digest == UNKNOWN for v in _one_by_one(given).values()):
             ref = self.store.ref(stage.produces.kind, UNKNOWN)
             self.steps.append(Step(slot, ref, "run", "input: files not read before; reading them decides"))
             return ref

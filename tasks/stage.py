@@ -10,10 +10,10 @@ from __future__ import annotations
 import inspect
 import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -25,6 +25,28 @@ Progress = Callable[[float], None]  # told the share done, 0..1
 
 def silent(_share: float) -> None:
     """The progress of a caller who does not look."""
+
+
+Tell = Callable[[Mapping[str, Any]], None]  # told what is measured while it runs: one mapping an epoch
+
+
+def unheard(_metrics: Mapping[str, Any]) -> None:
+    """The ``tell`` of a caller who does not look."""
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where a network is trained: never part of a key.
+
+    device     auto (CUDA where there is one), cpu, cuda or cuda:N
+    devices    how many; more than one needs a ``strategy``: ddp
+    precision  of the arithmetic; weights stay float32
+    """
+
+    device: str = "auto"
+    devices: int = 1
+    strategy: str = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"
 
 
 class Params(BaseModel):
@@ -53,9 +75,10 @@ class Stage:
 
     @cached_property
     def inputs(self) -> dict[str, type[Artifact]]:
-        """Argument name -> artifact type, in the function's order."""
+        """Argument name -> artifact type, in the function's order; of a ``Sequence[Artifact]`` the artifact's."""
         names = inspect.signature(self.function).parameters
-        return {n: self._hints[n] for n in names if hasattr(self._hints.get(n), "kind")}
+        types = {n: _one_of_many(self._hints.get(n)) for n in names}
+        return {n: t for n, t in types.items() if hasattr(t, "kind")}
 
     @cached_property
     def produces(self) -> type[Artifact]:
@@ -70,14 +93,25 @@ def stage(
 ) -> Callable[[Callable[..., Any]], Stage]:
     """Declare a stage. ``version`` rises whenever the same inputs would give another output.
 
-    The function's arguments: its input artifacts by name; ``params``; and, where it names them, ``network`` (a
-    ``tasks.nets.Network``), ``progress`` (a ``Progress``) and ``lineage`` (list of ancestor manifests as dicts).
+    The function's arguments: its input artifacts by name (``Sequence[Artifact]`` where it takes many: opened one at a time,
+    as they are asked for); ``params``; and, where it names them,
+
+    network    the ``tasks.nets.Network`` of the stage's role
+    progress   a ``Progress``
+    tell       a ``Tell``: live metrics
+    lineage    ancestor manifests as dicts
+    workspace  a private folder that outlives a kill, one a recipe; gone when the artifact is committed
+    compute    a ``Compute``
     """
 
     def declare(function: Callable[..., Any]) -> Stage:
         return Stage(name, version, function, params, network, gpu)
 
     return declare
+
+
+def _one_of_many(hint: Any) -> Any:
+    return typing.get_args(hint)[0] if typing.get_origin(hint) is Sequence else hint
 
 
 # -- bound to Prefect, late --------------------------------------------------------------------------------------------------
@@ -125,3 +159,10 @@ def as_task(name: str, inputs: dict[str, str], work: Callable[[], Outcome]) -> O
 
     run(inputs, return_state=True).result()
     return outcomes[0]
+
+
+def live_table(name: str) -> Tell:
+    """A ``tell`` that keeps one table on the Prefect run's page: a row a call, the last ones shown."""
+    from artifacts.publish import LiveTable
+
+    return LiveTable(name).add
