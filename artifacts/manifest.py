@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -74,10 +75,13 @@ class Manifest:
     def check_sums(self, folder: Path) -> None:
         """Every byte: what a run that reuses the artifact does."""
         self.check_sizes(folder)
-        with ThreadPoolExecutor(2) as pool:  # hashing releases the interpreter lock
-            for name, actual in zip(self.files, pool.map(lambda n: file_sum(folder / n), self.files), strict=True):
-                if actual != self.files[name][1]:
-                    raise Damaged(f"{name} was altered")
+        try:
+            with ThreadPoolExecutor(2) as pool:  # hashing releases the interpreter lock
+                for name, actual in zip(self.files, pool.map(lambda n: file_sum(folder / n), self.files), strict=True):
+                    if actual != self.files[name][1]:
+                        raise Damaged(f"{name} was altered")
+        except OSError as e:
+            raise Damaged(f"a file of it cannot be read ({os.strerror(e.errno) if e.errno else type(e).__name__})") from None
 
 
 def inventory(folder: Path) -> dict[str, tuple[int, str]]:

@@ -5,6 +5,7 @@
     <root>/artifacts/<kind>/.tmp-…        being written; renamed into place whole, or swept
     <root>/latest/<scan>/<stage>.json     the recipe last used for a scan: how `plan` knows *because*
     <root>/locks/                         one file lock a key
+    <root>/uses/                          a file a run: which artifacts it uses, so that nothing is removed under it
     <root>/work/<digest>/                 what a long stage keeps while it works: a training run's last epoch
 
 Files are not forced to the disk one by one: what a run reuses it verifies against its checksums, so that a power cut costs
@@ -16,11 +17,13 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
+import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from artifacts import manifest as manifests
+from artifacts import using
 from artifacts.artifact import Artifact
 from artifacts.errors import StoreError, UsageError
 from artifacts.manifest import Damaged, Manifest
@@ -35,6 +39,7 @@ from artifacts.recipe import Recipe
 
 FORMAT = 1
 KEPT_IN_MEMORY = 10  # artifacts: one scan's line
+WRITING_S = 3600  # a file that is being written for longer than that is a dead writer's
 
 
 @dataclass(frozen=True)
@@ -49,12 +54,22 @@ class Ref:
         return f"{self.kind}:{self.digest[:12]}"
 
 
+class Unreadable(StoreError):
+    """An artifact whose files are what its manifest promises, and that still cannot be read: of another version, perhaps."""
+
+    def __init__(self, ref: Ref, why: str):
+        again = "--refresh with the stage that makes it mends that"
+        super().__init__(f"{ref} cannot be read ({why}), another version may have made it: {again}")
+        self.ref = ref
+
+
 class Store:
     """Artifacts on disk under ``root``; see the module's text."""
 
     def __init__(self, root: Path):
         self.root = Path(root).expanduser().absolute()
         self._memory: OrderedDict[str, Artifact] = OrderedDict()
+        self._uses = using.Uses(self.root / "uses")
         with explained("open"):
             for folder in (self.root, self.root / "artifacts", self.root / "latest", self.root / "locks"):
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -89,8 +104,12 @@ class Store:
 
     def refs(self, kind: str | None = None) -> Iterator[Ref]:
         """Every named artifact, oldest first."""
-        folders = [p for p in (self.root / "artifacts").glob(f"{kind or '*'}/*") if not p.name.startswith(".")]
-        for p in sorted(folders, key=lambda p: p.stat().st_mtime_ns):
+        found = []
+        for p in (self.root / "artifacts").glob(f"{kind or '*'}/*"):
+            with suppress(OSError):  # removed meanwhile
+                if not p.name.startswith("."):
+                    found.append((p.stat().st_mtime_ns, p))
+        for _, p in sorted(found):
             yield Ref(p.parent.name, p.name, p)
 
     def resolve(self, text: str) -> Ref:
@@ -158,8 +177,7 @@ class Store:
         try:
             return artifact.read(ref.path)
         except Exception as e:
-            again = "--refresh with the stage that makes it mends that"
-            raise StoreError(f"{ref} cannot be read ({type(e).__name__}), another version may have made it: {again}") from e
+            raise Unreadable(ref, type(e).__name__) from e
 
     def workspace(self, ref: Ref) -> Path:
         """A private folder for the making of ``ref``: what is in it outlives a kill, and is gone when ``ref`` is there."""
@@ -171,9 +189,15 @@ class Store:
     def clear_workspace(self, ref: Ref) -> None:
         shutil.rmtree(self.root / "work" / ref.digest, ignore_errors=True)
 
+    def use(self, *refs: Ref) -> None:
+        """From now on nothing removes ``refs``, until ``forget`` or the end of this process."""
+        with explained("write"):
+            self._uses.add(r.digest for r in refs)
+
     def forget(self) -> None:
-        """Give back the memory of a finished scan."""
+        """Give back the memory of a finished scan, and what it used."""
         self._memory.clear()
+        self._uses.end()
 
     def _remember(self, digest: str, artifact: Artifact) -> None:
         self._memory[digest] = artifact
@@ -237,7 +261,9 @@ class Store:
                     removed += 1
             except (Timeout, OSError):
                 continue
-        return removed
+        for left in [*self.root.glob(".*"), *(self.root / "latest").glob("*/.*")]:
+            removed += unfinished(left)
+        return removed + using.sweep(self.root / "uses")
 
     # -- because ----------------------------------------------------------------------------------------------------------
 
@@ -280,6 +306,15 @@ def write_whole(path: Path, text: str) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def unfinished(path: Path) -> bool:
+    """Remove ``path`` if it is what ``write_whole`` had begun in a process that was killed. Returns whether it was."""
+    with suppress(OSError):
+        if re.fullmatch(r"\..+\.\d+-[0-9a-f]{8}", path.name) and time.time() - path.stat().st_mtime > WRITING_S:
+            path.unlink()
+            return True
+    return False
 
 
 @contextmanager

@@ -19,9 +19,9 @@ from artifacts.artifact import Artifact
 from artifacts.checkpoint import Checkpoint, Role
 from artifacts.errors import UsageError
 from artifacts.manifest import Manifest
-from artifacts.preview_markdown import preview_markdown
+from artifacts.preview_markdown import escaped, preview_markdown
 from artifacts.recipe import Recipe
-from artifacts.store import Ref, Store
+from artifacts.store import Ref, Store, Unreadable
 from artifacts.version import code_version, software
 from tasks.stage import Compute, Outcome, Params, Stage, Tell, as_task, inside_prefect, live_table, silent
 
@@ -97,12 +97,14 @@ class Line(_Settled):
     device: str = "cpu"
     watcher: Watcher | None = None
     compute: Compute = field(default_factory=Compute)
+    _steps: dict[str, tuple[Stage, str, Mapping[str, Any]]] = field(default_factory=dict)  # digest -> how it was made
 
     def __call__(self, stage: Stage, *, slot: str | None = None, **given: Any) -> Ref:
         """The artifact of ``stage`` on ``given``, made only where it is not there whole."""
         slot = slot or stage.name
         recipe = self.recipe(stage, given)
         ref = self.store.ref(stage.produces.kind, recipe.digest)
+        self._steps[ref.digest] = (stage, slot, given)
         one_by_one = _one_by_one(given).items()
         labels = {n: str(v) if isinstance(v, Ref) else f"scan:{v.digest[:12]}" for n, v in list(one_by_one)[:LABELS]}
 
@@ -118,14 +120,35 @@ class Line(_Settled):
         return ref
 
     def _reuse_or_make(self, stage: Stage, slot: str, ref: Ref, recipe: Recipe, given: Mapping[str, Any]) -> Outcome:
+        self.store.use(ref, *(v for v in _one_by_one(given).values() if isinstance(v, Ref)))
         with self.store.lock(ref.digest):
             because = self.because(slot, ref, recipe, self.store.verify(ref))
             if because is None:
                 manifest = self.store.manifest(ref)
             else:
-                manifest = self._make(stage, ref, recipe, given)
+                manifest = self._make_mending(stage, ref, recipe, given)
         self.store.note_recipe(self.scan, slot, recipe)
         return Outcome(ref.kind, ref.digest, because is None, self._headline(manifest, because), self._markdown(ref, manifest))
+
+    def _make_mending(self, stage: Stage, ref: Ref, recipe: Recipe, given: Mapping[str, Any]) -> Manifest:
+        """Like ``_make``; an input that is whole and still cannot be read is made again first, where this line knows how."""
+        while True:
+            try:
+                return self._make(stage, ref, recipe, given)
+            except Unreadable as e:
+                step = self._steps.pop(e.ref.digest, None)  # once each
+                if step is None or e.ref == ref:
+                    raise
+                self._make_again(e.ref, *step)
+
+    def _make_again(self, ref: Ref, stage: Stage, slot: str, given: Mapping[str, Any]) -> None:
+        started = time.perf_counter()
+        with self.store.lock(ref.digest):
+            manifest = self._make_mending(stage, ref, self.recipe(stage, given), given)
+        if self.watcher:
+            headline = self._headline(manifest, "damaged: it could not be read")
+            outcome = Outcome(ref.kind, ref.digest, False, headline, "")
+            self.watcher.finished(slot, ref, outcome, time.perf_counter() - started)
 
     def _make(self, stage: Stage, ref: Ref, recipe: Recipe, given: Mapping[str, Any]) -> Manifest:
         started = time.perf_counter()
@@ -206,9 +229,9 @@ class Line(_Settled):
         if len(parents) > LABELS:
             rows.append(f"| … | {len(parents)} in all |")
         r = manifest.recipe
-        params = ", ".join(f"{k} = {v}" for k, v in r.params.items()) or "none"
+        params = ", ".join(f"{k} = {escaped(v)}" for k, v in r.params.items()) or "none"
         made = f"`{ref}` by **{r.stage}** version {r.version} in {manifest.seconds:.2f} s, code {manifest.made_by}"
-        weights = f"\n\nWeights: {manifest.weights['name']} ({manifest.weights['role']})" if manifest.weights else ""
+        weights = f"\n\nWeights: {escaped(manifest.weights['name'])} ({manifest.weights['role']})" if manifest.weights else ""
         table = "\n".join(["| made of | |", "|---|---|", *rows]) if rows else ""
         return f"{preview}\n\n### Lineage\n\n{made}{weights}\n\nParameters: {params}\n\n{table}\n"
 
