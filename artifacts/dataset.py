@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -170,7 +171,7 @@ class Dataset:
         sizes = [n.diameter_mm for n in self.nodules if not n.excluded]
         return [
             {"from_mm": low, "below_mm": high if np.isfinite(high) else None, "nodules": sum(low <= d < high for d in sizes)}
-            for low, high in zip(SIZES_MM[:-1], SIZES_MM[1:], strict=True)
+            for low, high in pairwise(SIZES_MM)
         ]
 
     def _counts(self, name: str, scans: Sequence[DatasetScan]) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class Place:
 
 
 def identity_of(patient_id: str) -> str:
-    """32 hex digits that stand for a patient's ID (or a series UID) in memory. Never written where others read: it can be guessed."""
+    """32 hex digits for a patient's ID (or a series UID), in memory. Never written where others read: it can be guessed."""
     return hashlib.blake2b(patient_id.encode(), digest_size=16, person=b"hounsfield-id").hexdigest()
 
 

@@ -98,7 +98,7 @@ def columns_of(data: bytes) -> frozenset[str]:
 
 
 def read_table(data: bytes, name: str, needs: Iterable[str], notes: Notes) -> Table:
-    """Every row of a CSV. Raises InputError: empty, too large, no text, or a column of ``needs`` missing (it says which are there)."""
+    """Every row of a CSV. Raises InputError: empty, too large, no text, or a column of ``needs`` missing (it names those there)."""
     import pandas as pd
 
     if len(data) > MOST_BYTES:
@@ -115,7 +115,7 @@ def read_table(data: bytes, name: str, needs: Iterable[str], notes: Notes) -> Ta
     _check_columns(name, header, delimiter, set(meanings.values()), needs)
     frame, ragged = _parsed(pd, text, delimiter, name)
     notes.rows(name, ragged, f"more cells than the {len(_cells(header, delimiter))} columns")
-    frame = frame.loc[:, [i for i in sorted(meanings)]]
+    frame = frame.loc[:, sorted(meanings)]
     columns = {
         meanings[i]: np.array([c.strip() for c in frame[i].fillna("").astype(str)], dtype=object) for i in sorted(meanings)
     }
