@@ -98,7 +98,7 @@ def columns_of(data: bytes) -> frozenset[str]:
 
 
 def read_table(data: bytes, name: str, needs: Iterable[str], notes: Notes) -> Table:
-    """Every row of a CSV. Raises InputError: empty, too large, no text, or a column of ``needs`` missing (it names those there)."""
+    """Every row of a CSV. Raises InputError: empty, too large, no text, or without a column of ``needs`` (says which)."""
     import pandas as pd
 
     if len(data) > MOST_BYTES:
