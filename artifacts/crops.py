@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from artifacts.arrays import read_json, write_json
 from artifacts.artifact import Preview
+from artifacts.rows import Layout, read_rows, write_rows
 
-Layout = Literal["hdf5", "zarr"]
+COLUMNS = ("centers_lps_mm", "offset_zyx")
 
 
 @dataclass
@@ -32,42 +33,14 @@ class Crops:
     layout: Layout = "hdf5"
 
     def write(self, folder: Path) -> None:
-        columns: dict[str, NDArray[Any]] = {"centers_lps_mm": self.centers_lps_mm, "offset_zyx": self.offset_zyx}
-        chunk = (1, *self.hu.shape[1:])
-        if self.layout == "hdf5":
-            import h5py
-
-            # In memory first: HDF5 takes the whole process down when a disk fills up under it.
-            with h5py.File("crops.h5", "w", driver="core", backing_store=False) as f:
-                f.create_dataset("hu", data=self.hu, chunks=chunk if len(self.hu) else None)
-                for name, column in columns.items():
-                    f.create_dataset(name, data=column)
-                f.flush()
-                image = f.id.get_file_image()
-            (folder / "crops.h5").write_bytes(image)
-        else:
-            import zarr
-
-            written = zarr.open_group(folder / "crops.zarr", mode="w")
-            hu = written.create_array("hu", shape=self.hu.shape, dtype=self.hu.dtype, chunks=chunk, compressors=None)
-            hu[...] = self.hu
-            for name, column in columns.items():
-                written.create_array(name, data=column, compressors=None)
+        write_rows(folder, "crops", {"hu": self.hu}, {c: getattr(self, c) for c in COLUMNS}, self.layout)
         write_json(folder / "crops.json", {"spacing_zyx_mm": list(self.spacing_zyx_mm), "layout": self.layout})
 
     @classmethod
     def read(cls, folder: Path) -> Self:
         meta = read_json(folder / "crops.json")
-        if meta["layout"] == "hdf5":
-            import h5py
-
-            with h5py.File(folder / "crops.h5") as f:
-                arrays = {name: f[name][...] for name in ("hu", "centers_lps_mm", "offset_zyx")}
-        else:
-            import zarr
-
-            group: Any = zarr.open_group(folder / "crops.zarr", mode="r")
-            arrays = {name: np.asarray(group[name][...]) for name in ("hu", "centers_lps_mm", "offset_zyx")}
+        arrays = read_rows(folder, "crops", ("hu",), COLUMNS, meta["layout"])
+        arrays["hu"] = np.asarray(arrays["hu"])
         return cls(**arrays, spacing_zyx_mm=tuple(meta["spacing_zyx_mm"]), layout=meta["layout"])
 
     def summary(self) -> dict[str, Any]:
