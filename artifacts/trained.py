@@ -73,12 +73,12 @@ class Trained:
             pictures["Confusion on the validation set"] = confusion_matrix(self.confusion, self.labels)
         if self.mistakes:
             pictures["The worst mistakes"] = montage([i for _, i in self.mistakes[:24]], [c for c, _ in self.mistakes[:24]])
-        layers = [
+        layers: list[dict[str, Any]] = [
             {"layer": name, "shape": "x".join(map(str, v.shape)) or "scalar", "parameters": int(v.size)}
             for name, v in self.tensors.items()
         ]
         total = {"layer": "total", "shape": "", "parameters": sum(row["parameters"] for row in layers)}
         epochs = [{k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()} for row in self.history[-20:]]
         card = [{"": k, "value": str(v)} for k, v in self.card.items() if not isinstance(v, dict)]
-        tables = {"Epochs": epochs, "Card": card, "Layers": [*layers, total]}
+        tables: dict[str, list[dict[str, Any]]] = {"Epochs": epochs, "Card": card, "Layers": [*layers, total]}
         return Preview(f"{self.card.get('name', 'network')}: {len(self.history)} epochs, {said}", tables, pictures)
