@@ -226,6 +226,7 @@ def quiet_prefect() -> None:
     """At a terminal our own lines are enough; Prefect's go to its UI. Set before Prefect is imported."""
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "CRITICAL")
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "60")  # a busy machine takes longer than 20
 
 
 def main() -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import typer
 
+from flows.commands import housekeeping
+
 
 def register(app: typer.Typer) -> None:
     """Add these commands to ``hounsfield``."""
+    housekeeping.register(app)

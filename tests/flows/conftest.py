@@ -37,6 +37,7 @@ class Cli:
             "PREFECT_HOME": str(home / "prefect"),
             "OMP_NUM_THREADS": "2",
             "COLUMNS": "200",
+            "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # on a busy machine
         }
         for name in ("HOUNSFIELD_STORE", "PREFECT_API_URL"):
             self.env.pop(name, None)
