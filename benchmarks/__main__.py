@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-NAMES = ("load", "outline_group", "segment", "crops", "screen", "memory", "gpu")
+NAMES = ("load", "outline_group", "segment", "crops", "screen", "memory", "froc", "gpu")
 README = Path(__file__).parents[1] / "README.md"
 
 

@@ -31,6 +31,7 @@ NAMES = {
     "ratings": ("maldetails", "ratings", "malignancies"),
     "readers": ("readers", "nreaders", "annotators", "lenmaldetails", "agreement", "agreementlevel"),
     "excluded": ("excluded", "exclude"),
+    "probability": ("probability", "p", "pnodule", "score", "confidence"),
     "kind": ("kind", "type", "texturekind"),
     "margin": ("margin",),
     "place": ("place",),
@@ -80,7 +81,7 @@ class Table:
         import pandas as pd
 
         text = pd.Series(self.columns[column], dtype=object)
-        values = pd.to_numeric(text, errors="coerce").to_numpy(np.float64)
+        values = pd.to_numeric(text, errors="coerce").to_numpy(np.float64, copy=True)
         if np.isnan(values).any():  # a decimal comma, as spreadsheets in much of Europe write
             lost = np.isnan(values)
             again = text[lost].astype(str).str.replace(",", ".", regex=False)

@@ -1,0 +1,47 @@
+"""A preview as one self-contained HTML page: no script, no request, every value escaped."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from artifacts.artifact import Preview
+from artifacts.report_document import NOTICE
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+
+def page(title: str, preview: Preview, notes: Sequence[str] = ()) -> str:
+    """HTML of ``preview`` under ``title``; ``notes``: paragraphs on how to read it."""
+    return _template().render(title=title, preview=preview, notes=notes, notice=NOTICE)
+
+
+@cache
+def _template() -> Template:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    folder = Path(__file__).parents[1] / "templates"
+    made = Environment(
+        loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    made.filters |= {"uri": _uri, "cell": _cell, "number": lambda v: isinstance(v, int | float) and not isinstance(v, bool)}
+    return made.get_template("evaluation.html.j2")
+
+
+def _uri(picture: bytes) -> str:
+    kind = "png" if picture.startswith(b"\x89PNG") else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
+
+
+def _cell(value: Any) -> str:
+    if value is None or value == "":
+        return "–"
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
