@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 from artifacts.errors import InputError
@@ -31,7 +32,7 @@ def find_series(source: Path) -> list[FoundSeries]:
     files = sorted(_files(source))
     images = [f for f in files if image_suffix(f)]
     slices, broken = _headers([f for f in files if not image_suffix(f)])
-    found = _group(slices, broken) + [image_series(f) for f in images]
+    found = grouped(slices, broken) + [image_series(f) for f in images]
     if not found:
         total = sum(broken.values())
         if total:
@@ -64,13 +65,18 @@ def _headers(files: list[Path]) -> tuple[list[SliceHeader], Counter[Path]]:
     broken: Counter[Path] = Counter()
     for path in files:
         try:
-            header = _header(path)
-            if header is None:
-                continue
-            slices.extend(frames_of(path, header) if is_multi_frame(header) else [slice_of(path, header)])
+            slices.extend(slices_in(path))
         except (BrokenHeader, OSError):
             broken[path.parent] += 1
     return slices, broken
+
+
+def slices_in(path: Path) -> list[SliceHeader]:
+    """The slices of one file: one, of a multi-frame file many, none where it is no DICOM. Raises BrokenHeader, OSError."""
+    header = _header(path)
+    if header is None:
+        return []
+    return frames_of(path, header) if is_multi_frame(header) else [slice_of(path, header)]
 
 
 def _header(path: Path) -> RawHeader | None:
@@ -89,7 +95,16 @@ def _header(path: Path) -> RawHeader | None:
     return header
 
 
-def _group(slices: list[SliceHeader], broken: Counter[Path]) -> list[FoundSeries]:
+def grouped(slices: list[SliceHeader], broken: Counter[Path]) -> list[FoundSeries]:
+    """Series made of ``slices``; broken files (how many in which folder) count for the series that they lie beside."""
+    return [
+        series_from_slices(uid, group, sum(broken[f] for f in {s.path.parent for s in group}))
+        for uid, group in by_series(slices).items()
+    ]
+
+
+def by_series(slices: Iterable[SliceHeader]) -> dict[str, list[SliceHeader]]:
+    """Series UID -> its slices; those without a UID by folder, under a pseudonym."""
     groups: dict[str, list[SliceHeader]] = defaultdict(list)
     nameless: dict[Path, list[SliceHeader]] = defaultdict(list)
     for s in slices:
@@ -99,9 +114,7 @@ def _group(slices: list[SliceHeader], broken: Counter[Path]) -> list[FoundSeries
             nameless[s.path.parent].append(s)
     for group in nameless.values():
         groups[_pseudonym(group)].extend(group)
-    return [
-        series_from_slices(uid, group, sum(broken[f] for f in {s.path.parent for s in group})) for uid, group in groups.items()
-    ]
+    return groups
 
 
 def _pseudonym(slices: list[SliceHeader]) -> str:

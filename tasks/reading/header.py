@@ -31,6 +31,7 @@ TAGS = {
     "thickness": 0x00180050,
     "tilt": 0x00181120,
     "kernel": 0x00181210,
+    "study_uid": 0x0020000D,
     "series_uid": 0x0020000E,
     "acquisition": 0x00200012,
     "instance": 0x00200013,

@@ -77,6 +77,7 @@ class SliceHeader:
     about: About
     pixels_at: int | None  # of this frame; None: to be decoded
     cut_short: bool = False  # the file ends before its pixels do
+    study_uid: str | None = None
 
 
 def slice_of(path: Path, header: RawHeader) -> SliceHeader:
@@ -114,6 +115,7 @@ def slice_of(path: Path, header: RawHeader) -> SliceHeader:
         about=about,
         pixels_at=header.pixels_at if form.plain else None,
         cut_short=short and bool(fields),
+        study_uid=uid_or_none(header.text("study_uid")),
     )
 
 
