@@ -77,8 +77,14 @@ class Checkpoint:
 
     @cached_property
     def digest(self) -> str:
-        """Of the weights' bytes and of what the card says about inference: goes into every key."""
-        about = self.card.model_dump(mode="json", include={"role", "architecture", "arguments", "input", "positive_class"})
+        """Of the weights' bytes and of what the card says about inference: goes into every key.
+
+        A segmenter's threshold is not in it: it is a parameter of what groups the heat map, which stays the same.
+        """
+        decides = {"role", "architecture", "arguments", "input", "positive_class"} | (
+            {"threshold"} if self.card.role != "segmenter" else set()
+        )
+        about = self.card.model_dump(mode="json", include=decides)
         h = hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=16)
         h.update(self.path.read_bytes())
         return h.hexdigest()

@@ -40,27 +40,35 @@ class Finding:
 
 @dataclass
 class Findings:
-    """findings, most probable first; labels: uint16 ``[z, y, x]`` on the volume's grid, 0 or a finding's label."""
+    """findings, most probable first; labels: uint16 ``[z, y, x]`` on the volume's grid, 0 or a finding's label.
+
+    nodule_threshold, malignant_threshold: probabilities above which the networks mean yes, as their cards say.
+    """
 
     kind: ClassVar[str] = "findings"
 
     findings: list[Finding]
     labels: NDArray[np.uint16]
     geometry: Geometry
+    nodule_threshold: float = 0.5
+    malignant_threshold: float = 0.5
 
     def write(self, folder: Path) -> None:
         write_array(folder, "labels", self.labels)
-        meta = {"geometry": self.geometry.to_dict(), "findings": [asdict(f) for f in self.findings]}
-        write_json(folder / "findings.json", meta)
+        thresholds = {"nodule_threshold": self.nodule_threshold, "malignant_threshold": self.malignant_threshold}
+        found = {"findings": [asdict(f) for f in self.findings]}
+        write_json(folder / "findings.json", {"geometry": self.geometry.to_dict()} | thresholds | found)
 
     @classmethod
     def read(cls, folder: Path) -> Self:
         meta = read_json(folder / "findings.json")
         rows = [Finding(**with_tuples(row)) for row in meta["findings"]]
-        return cls(rows, read_array(folder, "labels"), Geometry.from_dict(meta["geometry"]))
+        thresholds = meta["nodule_threshold"], meta["malignant_threshold"]
+        return cls(rows, read_array(folder, "labels"), Geometry.from_dict(meta["geometry"]), *thresholds)
 
     def summary(self) -> dict[str, Any]:
-        return {"findings": len(self.findings), "p_above_half": sum(f.p_nodule > 0.5 for f in self.findings)}
+        above = sum(f.p_nodule > self.nodule_threshold for f in self.findings)
+        return {"findings": len(self.findings), f"nodule_above_{self.nodule_threshold:g}": above}
 
     def preview(self, inputs: Mapping[str, Any]) -> Preview:
         from artifacts.pictures import findings_preview

@@ -154,7 +154,7 @@ def scores_preview(scores: Scores, crops: Crops) -> Preview:
     p = scores.probability
     asked = np.flatnonzero(~np.isnan(p))
     order = asked[np.argsort(-p[asked], kind="stable")]
-    yes = int((p[asked] > 0.5).sum())
+    yes = int((p[asked] > scores.threshold).sum())
     shares = [(0.0, 0.1), (0.1, 0.5), (0.5, 0.9), (0.9, 0.99), (0.99, 1.0)]
     spread = [
         {"probability": f"{low:g} to {high:g}", "candidates": int(((p[asked] > low) | (low == 0)) @ (p[asked] <= high))}
@@ -175,7 +175,11 @@ def scores_preview(scores: Scores, crops: Crops) -> Preview:
         tables[f"Candidates{_first(len(rows), len(order))}, most probable first"] = rows
         tiles = [crop_tile(crops, int(i), f"{int(i) + 1}: p {p[i]:.2f}") for i in order[:TILES_SHOWN]]
         pictures[f"Candidates{_first(len(tiles), len(order))}: number and p {scores.meaning}"] = jpeg(montage(tiles, 8))
-    headline = f"{yes} of {len(asked)} candidates above p {scores.meaning} 0.5" if len(asked) else "no candidate was scored"
+    headline = (
+        f"{yes} of {len(asked)} candidates above p {scores.meaning} {scores.threshold:g}"
+        if len(asked)
+        else "no candidate was scored"
+    )
     return Preview(headline, tables, pictures)
 
 
@@ -192,7 +196,7 @@ def findings_preview(findings: Findings, volume: Volume) -> Preview:
     rows = [finding_row(f) for f in found[:ROWS_SHOWN]]
     drawn = _first(min(len(found), FINDINGS_DRAWN), len(found))
     return Preview(
-        findings_headline(found),
+        findings_headline(found, findings.nodule_threshold),
         {f"Findings{_first(len(rows), len(found))}": rows},
         {f"Findings{drawn}: axial, coronal, sagittal, {ZOOM_MM:.0f} mm wide": jpeg(montage(images, 6 if len(found) > 1 else 3))},
     )
@@ -214,11 +218,11 @@ def report_preview(report: Report, findings: Findings, volume: Volume) -> Previe
 # -- shared with the report -------------------------------------------------------------------------------------------------
 
 
-def findings_headline(found: Sequence[Finding]) -> str:
+def findings_headline(found: Sequence[Finding], threshold: float = 0.5) -> str:
     """``3 findings; the most suspicious: 21 mm, right, malignant p 0.96``: of the likely nodules, the one graded worst."""
     if not found:
         return "No nodule found"
-    worst = max(found, key=lambda f: (f.p_nodule > 0.5, f.p_malignant or 0.0, f.p_nodule))
+    worst = max(found, key=lambda f: (f.p_nodule > threshold, f.p_malignant or 0.0, f.p_nodule))
     count = "1 finding" if len(found) == 1 else f"{len(found)} findings"
     lead = ":" if len(found) == 1 else "; the most suspicious:"
     graded = worst.p_malignant is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
@@ -39,16 +40,14 @@ class Recipe:
             return "weights: another checkpoint"
         if self.precision != earlier.precision:
             return f"params: precision {earlier.precision} -> {self.precision}"
-        before, after = _flat(earlier.params), _flat(self.params)
+        before, after = flat(earlier.params), flat(self.params)
         changes = [f"{k} {before.get(k)} -> {after.get(k)}" for k in sorted({*before, *after}) if before.get(k) != after.get(k)]
         return f"params: {', '.join(changes)}"
 
 
-def _flat(params: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested parameters as one level: ``{"spec.border": "pad", …}``."""
+    one_level: dict[str, Any] = {}
     for name, value in params.items():
-        if isinstance(value, dict):
-            flat.update(_flat(value, f"{prefix}{name}."))
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
+        one_level |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return one_level

@@ -67,8 +67,8 @@ class Report:
         return [target for _, target in waiting]
 
     def summary(self) -> dict[str, Any]:
-        found = self.document["findings"]
-        summary: dict[str, Any] = {"findings": len(found), "p_above_half": sum(f["p_nodule"] > 0.5 for f in found)}
+        found, yes = self.document["findings"], self.document["thresholds"]["nodule"]
+        summary: dict[str, Any] = {"findings": len(found), f"nodule_above_{yes:g}": sum(f["p_nodule"] > yes for f in found)}
         if found:
             summary |= {"first_mm": round(found[0]["diameter_mm"], 1), "first_p": round(found[0]["p_nodule"], 3)}
         return summary

@@ -6,8 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-SCHEMA_VERSION = "1.0"  # the first number rises when a reader would break, the second when something is added
-NOTICE = "Research software, not a medical device; not for clinical use."
+SCHEMA_VERSION = "1.1"  # the first number rises when a reader would break, the second when something is added
 
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Length = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -73,6 +72,13 @@ class CandidatesRecord(Record):
     candidates: int = Field(ge=0, description="places that the classifier looked at")
 
 
+class ThresholdsRecord(Record):
+    """Above which probabilities the networks mean yes, as their cards say."""
+
+    nodule: Probability
+    malignant: Probability
+
+
 class WeightsRecord(BaseModel):
     """A network's weights, from its card."""
 
@@ -113,12 +119,13 @@ class ProvenanceRecord(Record):
 class ReportDocument(Record):
     """A report of the lung nodules of one series."""
 
-    schema_version: Literal["1.0"]
+    schema_version: Literal["1.1"]
     notice: str
     title: str
     series_uid: str = Field(description="series instance UID, or a pseudonym; the only name in a report")
     headline: str = Field(description="one line for people")
     findings: list[FindingRecord] = Field(description="most probable first")
+    thresholds: ThresholdsRecord
     qc: list[QCRecord]
     lungs: LungsRecord
     candidates: CandidatesRecord

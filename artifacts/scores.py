@@ -20,6 +20,7 @@ class Scores:
 
     probability  float32 ``[n]``, NaN where the classifier was not asked
     flips        int32 ``[n]``, how many mirrored views were averaged
+    threshold    probability above which the network means yes, as its card says
     """
 
     kind: ClassVar[str] = "scores"
@@ -27,20 +28,22 @@ class Scores:
     meaning: str  # what a probability of 1 means: "nodule", "malignant"
     probability: NDArray[np.float32]
     flips: NDArray[np.int32]
+    threshold: float = 0.5
 
     def write(self, folder: Path) -> None:
         rows = [None if np.isnan(p) else float(p) for p in self.probability]
-        write_json(folder / "scores.json", {"meaning": self.meaning, "probability": rows, "flips": self.flips.tolist()})
+        about = {"meaning": self.meaning, "threshold": self.threshold}
+        write_json(folder / "scores.json", about | {"probability": rows, "flips": self.flips.tolist()})
 
     @classmethod
     def read(cls, folder: Path) -> Self:
         meta = read_json(folder / "scores.json")
         probability = np.array([np.nan if p is None else p for p in meta["probability"]], dtype=np.float32)
-        return cls(meta["meaning"], probability, np.array(meta["flips"], dtype=np.int32))
+        return cls(meta["meaning"], probability, np.array(meta["flips"], dtype=np.int32), meta["threshold"])
 
     def summary(self) -> dict[str, Any]:
-        asked = ~np.isnan(self.probability)
-        return {"asked": int(asked.sum()), f"p_{self.meaning}_above_half": int((self.probability[asked] > 0.5).sum())}
+        asked = self.probability[~np.isnan(self.probability)]
+        return {"asked": len(asked), f"{self.meaning}_above_{self.threshold:g}": int((asked > self.threshold).sum())}
 
     def preview(self, inputs: Mapping[str, Any]) -> Preview:
         from artifacts.pictures import scores_preview

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from artifacts import NOTICE
 from artifacts.errors import EXIT_CODES, HounsfieldError, UsageError
 from flows.commands import evaluating, images, learning, operating
 from flows.options import (
@@ -28,7 +29,6 @@ from flows.options import (
     Weights,
 )
 
-NOTICE = "Research software, not a medical device; not for clinical use."
 CODES = "Exit codes:\n\n" + "\n\n".join(f"{code}  {what}" for code, what in EXIT_CODES.items())
 
 app = typer.Typer(
@@ -110,7 +110,9 @@ def plan(
 
 @app.command("stage")
 def run_one_stage(
-    name: Annotated[str, typer.Argument(help="load, outline, segment, group, crop, classify, grade, measure or report")],
+    name: Annotated[
+        str, typer.Argument(help="load, outline, segment, group, crop, crop-for-grade, classify, grade, measure or report")
+    ],
     ref: Annotated[str, typer.Argument(help="Any artifact of the scan, as kind:digest (a prefix will do)")],
     weights: Annotated[str | None, typer.Option(help="Weights set (default: that of the artifact's lineage)")] = None,
     device: Device = "auto",
@@ -122,9 +124,11 @@ def run_one_stage(
     store: StoreOption = None,
 ) -> None:
     """Run one stage alone, from any artifact; its other inputs follow from the artifact's lineage."""
+    from flows.nodule_line import SLOTS
     from flows.run import run_single
 
-    qualified = [s if s.startswith(f"{name}.") else f"{name}.{s}" for s in settings]
+    stage = getattr(SLOTS.get(name), "name", name)  # crop-for-grade has the parameters of crop
+    qualified = [s if s.startswith(f"{stage}.") else f"{stage}.{s}" for s in settings]
     params = stage_params(qualified, False, store)
     chosen = dict(pair(text) for text in inputs)
     print(run_single(name, ref, params, chosen, direct, weights=weights, device=device, precision=precision, refresh=again))

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-StageName = Literal["load", "outline", "segment", "group", "crop", "classify", "grade", "measure", "report"]
+StageName = Literal["load", "outline", "segment", "group", "crop", "crop-for-grade", "classify", "grade", "measure", "report"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from artifacts.checkpoint import Card, Checkpoint, Role
+from artifacts.checkpoint import Card, Checkpoint, CropSpec, Role
 from artifacts.errors import WeightsError
 from artifacts.store import Ref
 from tasks.classify import classify
@@ -22,25 +22,28 @@ from tasks.stage import Stage
 
 STAGES: dict[str, Stage] = {s.name: s for s in (load, outline, segment, group, crop, classify, grade, measure, report)}
 GRADE_CROP = "crop-for-grade"  # its own slot, only where the grader wants other crops than the classifier
+SLOTS: dict[str, Stage] = STAGES | {GRADE_CROP: crop}  # what a person may name: a stage, or its place in the line
 
 
 def nodule_line(line: Runner, scan: Source, weights: Mapping[Role, Checkpoint], series_choice: str = "") -> Ref:
     """From a scan to the ref of its report: one line a stage."""
-    classifier_crop, grader_crop = crop_spec(weights["nodule"].card), crop_spec(weights["malignancy"].card)
+
+    def told(slot: str) -> dict[str, Any]:
+        return filled_in(slot, weights, series_choice)
+
     volume = line(load, scan=scan)
     lung_mask = line(outline, volume=volume)
     heat_map = line(segment, volume=volume, lung_mask=lung_mask)
-    lumps = line(group, volume=volume, lung_mask=lung_mask, heat_map=heat_map)
-    crops = line(crop, volume=volume, lumps=lumps, spec=classifier_crop)
+    lumps = line(group, volume=volume, lung_mask=lung_mask, heat_map=heat_map, **told("group"))
+    crops = line(crop, volume=volume, lumps=lumps, **told("crop"))
     nodule_scores = line(classify, crops=crops)
-    if grader_crop != classifier_crop:
-        crops = line(crop, slot=GRADE_CROP, volume=volume, lumps=lumps, spec=grader_crop)
+    if told(GRADE_CROP) != told("crop"):
+        crops = line(crop, slot=GRADE_CROP, volume=volume, lumps=lumps, **told(GRADE_CROP))
     malignancy_scores = line(grade, crops=crops, nodule_scores=nodule_scores)
     findings = line(
         measure,
         volume=volume,
         lung_mask=lung_mask,
-        heat_map=heat_map,
         lumps=lumps,
         nodule_scores=nodule_scores,
         malignancy_scores=malignancy_scores,
@@ -52,11 +55,20 @@ def nodule_line(line: Runner, scan: Source, weights: Mapping[Role, Checkpoint], 
         heat_map=heat_map,
         lumps=lumps,
         findings=findings,
-        series_choice=series_choice,
+        **told("report"),
     )
 
 
-def crop_spec(card: Card) -> Any:
+def filled_in(slot: str, weights: Mapping[Role, Checkpoint], series_choice: str = "") -> dict[str, Any]:
+    """The parameters that the flow fills in where nobody chose them: from the networks' cards, and why this series."""
+    if slot == "group":
+        return {"threshold": weights["segmenter"].card.threshold}
+    if slot in ("crop", GRADE_CROP):
+        return {"spec": crop_spec(weights["nodule" if slot == "crop" else "malignancy"].card)}
+    return {"series_choice": series_choice} if slot == "report" else {}
+
+
+def crop_spec(card: Card) -> CropSpec:
     """The crops a classifier's card asks for."""
     if card.input.crop is None:
         raise WeightsError(f"the card of {card.role} in weights '{card.name}' does not say which crops it wants (input.crop)")
@@ -66,7 +78,8 @@ def crop_spec(card: Card) -> Any:
 def downstream(name: str) -> frozenset[str]:
     """``name`` and every stage that comes after it in the line."""
     names = list(STAGES)
-    return frozenset(names[names.index(name) :])
+    after = names.index("grade" if name == GRADE_CROP else name)
+    return frozenset([name, *names[after:]])
 
 
 def edges() -> list[tuple[str, str, str]]:
@@ -90,7 +103,7 @@ def edges() -> list[tuple[str, str, str]]:
 def _any_weights() -> Mapping[Role, Checkpoint]:
     from pathlib import Path
 
-    from artifacts.checkpoint import ROLES, CropSpec, InputSpec
+    from artifacts.checkpoint import ROLES, InputSpec
 
     wants = InputSpec(crop=CropSpec())
     return {r: Checkpoint(Path(), Card(name="any", role=r, architecture="any", input=wants, licence="none")) for r in ROLES}

@@ -16,7 +16,7 @@ from artifacts.home import find_weights
 from artifacts.report import Report
 from artifacts.store import Ref
 from flows.console import TerminalWatcher, watching, wide_console
-from flows.nodule_line import STAGES, nodule_line
+from flows.nodule_line import SLOTS, nodule_line
 from flows.scans import scans_in
 from flows.settle import known, open_index, open_store, refreshed, settle
 from tasks.line import Plan
@@ -81,14 +81,14 @@ def run_single(name: str, ref: str, params: Mapping[str, Params], chosen: dict[s
     """One stage alone."""
     from flows import stages
 
-    stage = STAGES[known(name)]
+    stage = SLOTS[known(name)]
     watching.set(TerminalWatcher(Console(stderr=True)))
-    given = params.get(name) or stage.params()
+    given = params.get(stage.name) or stage.params()
     settle(options["device"], options["precision"])
     ref = str(open_store().resolve(ref))
     if direct:
-        return stages.run_stage(stage, ref, given, chosen=chosen, **options)
-    return getattr(stages, name)(ref=ref, params=given, inputs=chosen, **options)
+        return stages.run_stage(stage, ref, given, chosen=chosen, slot=name, **options)
+    return getattr(stages, name.replace("-", "_"))(ref=ref, params=given, inputs=chosen, **options)
 
 
 def show_reports(refs: list[Ref], out: Path | None, as_json: bool) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from artifacts.errors import InputError, UsageError
 from artifacts.home import private_folder, store_folder
 from artifacts.private_index import PrivateIndex
 from artifacts.store import Store
-from flows.nodule_line import STAGES, downstream
+from flows.nodule_line import SLOTS, downstream
 from tasks.nets.network import Precision
 
 
@@ -41,8 +41,8 @@ def refreshed(refresh: Iterable[str], from_stage: str | None) -> frozenset[str]:
 
 
 def known(stage: str) -> str:
-    if stage not in STAGES:
-        raise UsageError(f"no stage called '{stage}': the stages are {', '.join(STAGES)}")
+    if stage not in SLOTS:
+        raise UsageError(f"no stage called '{stage}': the stages are {', '.join(SLOTS)}")
     return stage
 
 

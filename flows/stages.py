@@ -11,7 +11,7 @@ from artifacts.store import Ref, Store
 from flows.console import watcher
 from flows.form import Again, Chosen, Device, PrecisionField, Reference, WeightsOrLineage, form
 from flows.lineage import inputs_for
-from flows.nodule_line import STAGES, crop_spec
+from flows.nodule_line import GRADE_CROP, SLOTS, filled_in
 from flows.scans import Scan, scans_in
 from flows.settle import open_index, open_store, settle
 from tasks.line import Line
@@ -28,18 +28,21 @@ def run_stage(
     precision: str = "auto",
     refresh: bool = False,
     chosen: dict[str, str] | None = None,
+    slot: str | None = None,
 ) -> Ref:
-    """Run ``stage`` alone. Weights not named are those of the artifact's lineage, else the shipped ones."""
+    """Run ``stage`` alone. Weights not named are those of the artifact's lineage, else the shipped ones.
+
+    slot  its place in the line, where there are two
+    """
     store = open_store()
     anchor = store.resolve(ref)
     lineage = store.lineage(anchor)
     scan = lineage[-1].scan if lineage else store.scan_of(anchor)
     checkpoints = find_weights(weights or next((m.weights["name"] for m in lineage if m.weights), "phantom"))
     device, settled_precision = settle(device, precision)
-    filled: dict[str, Any] = {}
-    if stage.name in ("crop", "classify", "grade"):
-        filled["spec"] = crop_spec(checkpoints["malignancy" if stage.name == "grade" else "nodule"].card)
-    wants = {"spec": filled["spec"].model_dump(mode="json")} if filled else {}
+    slot = slot or stage.name
+    crops = filled_in(GRADE_CROP if stage.name == "grade" else "crop", checkpoints)["spec"]
+    wants = {"spec": crops.model_dump(mode="json")} if stage.name in ("classify", "grade") else {}
     with ExitStack() as stack:
         if stage.name == "load":
             inputs: dict[str, Any] = {"scan": stack.enter_context(_origin(scan))}
@@ -48,21 +51,18 @@ def run_stage(
             for name, given in inputs.items():
                 if (state := store.verify(given)) != "whole":
                     raise StoreError(f"{name} {given} is {state}: run the stage that makes it again, then this one")
-        if stage.name == "crop":
-            inputs |= filled
-        if stage.name == "report":
-            inputs["series_choice"] = _last_choice(store, scan)
-        again = frozenset({stage.name}) if refresh else frozenset[str]()
+        inputs |= filled_in(slot, checkpoints, _last_choice(store, scan))
+        again = frozenset({slot}) if refresh else frozenset[str]()
         line = Line(store, scan, checkpoints, {stage.name: params}, settled_precision, again, device=device, watcher=watcher())
         try:
-            return line(stage, **inputs)
+            return line(stage, slot=slot, **inputs)
         finally:
             watcher().close()
 
 
 def _last_choice(store: Store, scan: str) -> str:
     last = store.last_recipe(scan, "report")
-    return last.params.get("series_choice", "") if last else ""
+    return (last.params.get("series_choice") or "") if last else ""
 
 
 class _origin:
@@ -87,8 +87,9 @@ class _origin:
         self.stack.close()
 
 
-def stage_flow(stage: Stage) -> Flow:
-    """A flow that runs ``stage`` alone, with the stage's own parameters as its form."""
+def stage_flow(slot: str) -> Flow:
+    """A flow that runs one stage alone, with the stage's own parameters as its form."""
+    stage = SLOTS[slot]
     parameters = stage.params
 
     def run(
@@ -100,20 +101,22 @@ def stage_flow(stage: Stage) -> Flow:
         refresh: Again = False,
         inputs: Chosen = {},
     ) -> Ref:
-        return run_stage(stage, ref, params, weights=weights, device=device, precision=precision, refresh=refresh, chosen=inputs)
+        options: dict[str, Any] = {"weights": weights, "device": device, "precision": precision, "refresh": refresh}
+        return run_stage(stage, ref, params, chosen=inputs, slot=slot, **options)
 
-    run.__name__ = stage.name
+    run.__name__ = slot.replace("-", "_")
     first = (stage.function.__doc__ or "").strip().partition("\n")[0]
-    run.__doc__ = f"Run the stage {stage.name} alone, from any artifact of the scan. {first}"
-    return flow(name=f"stage-{stage.name}", persist_result=False)(run)
+    run.__doc__ = f"Run the stage {slot} alone, from any artifact of the scan. {first}"
+    return flow(name=f"stage-{slot}", persist_result=False)(run)
 
 
-load = stage_flow(STAGES["load"])
-outline = stage_flow(STAGES["outline"])
-segment = stage_flow(STAGES["segment"])
-group = stage_flow(STAGES["group"])
-crop = stage_flow(STAGES["crop"])
-classify = stage_flow(STAGES["classify"])
-grade = stage_flow(STAGES["grade"])
-measure = stage_flow(STAGES["measure"])
-report = stage_flow(STAGES["report"])
+load = stage_flow("load")
+outline = stage_flow("outline")
+segment = stage_flow("segment")
+group = stage_flow("group")
+crop = stage_flow("crop")
+crop_for_grade = stage_flow(GRADE_CROP)
+classify = stage_flow("classify")
+grade = stage_flow("grade")
+measure = stage_flow("measure")
+report = stage_flow("report")

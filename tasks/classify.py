@@ -23,7 +23,7 @@ class ClassifyParams(Params):
     doubt_below: float = Field(1.0, ge=0, le=1, description="... up to here; equal bounds: no candidate is flipped")
 
 
-@stage("classify", version=1, params=ClassifyParams, network="nodule", gpu=True)
+@stage("classify", version=2, params=ClassifyParams, network="nodule", gpu=True)
 def classify(
     crops: Crops,
     *,
@@ -46,4 +46,4 @@ def classify(
         p[doubtful] = (p[doubtful] + (len(FLIPS_ZYX) - 1) * others) / len(FLIPS_ZYX)
         flips[doubtful] = len(FLIPS_ZYX)
     progress(1.0)
-    return Scores("nodule", p, flips)
+    return Scores("nodule", p, flips, network.card.threshold)

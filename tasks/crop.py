@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
 from artifacts.checkpoint import CropSpec
 from artifacts.crops import Crops, Layout
@@ -14,10 +15,12 @@ from tasks.stage import Params, stage
 
 
 class CropParams(Params):
-    """The box is the classifier's; the flow fills it in from the card."""
+    """The box is the classifier's."""
 
-    spec: CropSpec = Field(CropSpec(), description="Size, spacing and border rule of the box, from the classifier's card")
-    layout: Layout = Field("hdf5", description="File format of the crops; the bytes in it are the same")
+    spec: SkipJsonSchema[CropSpec | None] = Field(
+        None, description="The box that the classifier's card asks for; none: a CropSpec()"
+    )
+    layout: Layout = Field("hdf5", title="Layout", description="File format of the crops; the bytes in it are the same")
 
 
 @stage("crop", version=2, params=CropParams)
@@ -28,7 +31,7 @@ def crop(volume: Volume, lumps: Lumps, *, params: CropParams = CropParams()) -> 
     it inside and ``pad`` fills it with air. Along an axis where the volume is smaller than the box, the centre stays in the
     middle and the rest is air: classifiers look at the middle.
     """
-    spec, geometry = params.spec, volume.geometry
+    spec, geometry = params.spec or CropSpec(), volume.geometry
     spacing = spec.spacing_zyx_mm or geometry.spacing_zyx
     zoom = np.array(spacing) / np.array(geometry.spacing_zyx)  # voxels of the volume a voxel of the crop
     size, extent = np.array(spec.shape_zyx), np.array(volume.hu.shape)

@@ -19,7 +19,7 @@ class GradeParams(Params):
     flips: bool = Field(True, description="Average over the 8 flips of each crop")
 
 
-@stage("grade", version=1, params=GradeParams, network="malignancy", gpu=True)
+@stage("grade", version=2, params=GradeParams, network="malignancy", gpu=True)
 def grade(
     crops: Crops,
     nodule_scores: Scores,
@@ -39,4 +39,4 @@ def grade(
     p[likely] = probabilities(network, crops, likely, views, progress)
     flips[likely] = len(views)
     progress(1.0)
-    return Scores("malignant", p, flips)
+    return Scores("malignant", p, flips, network.card.threshold)

@@ -20,12 +20,18 @@ from tasks.depth import depth_mm
 from tasks.peaks import apart, thickest_first
 from tasks.stage import Params, stage
 
+USUAL_THRESHOLD = 0.5
+
 
 class GroupParams(Params):
     """What makes a lump and a candidate."""
 
-    threshold: float = Field(
-        0.5, ge=0.05, le=0.95, title="Threshold", description="Voxels more probable than this are suspicious"
+    threshold: float | None = Field(
+        None,
+        ge=0.01,
+        le=0.99,
+        title="Threshold",
+        description="Voxels more probable than this are suspicious; empty: as the segmenter's card says (0.5 without one)",
     )
     min_volume_mm3: float = Field(
         10.0,
@@ -68,8 +74,9 @@ def group(volume: Volume, lung_mask: LungMask, heat_map: HeatMap, params: GroupP
     Of each lump its centre of mass is proposed first, then its peaks, thickest first.
     """
     geometry = heat_map.geometry
+    threshold = USUAL_THRESHOLD if params.threshold is None else params.threshold
     # probabilities are stored as round(255 p): above one half means 128 and more
-    found = find_components(heat_map.probability, int(255 * params.threshold), params.min_volume_mm3 / geometry.voxel_mm3)
+    found = find_components(heat_map.probability, int(255 * threshold), params.min_volume_mm3 / geometry.voxel_mm3)
     if not found.count:
         return Lumps([], [], geometry)
     lumps = describe(found, lung_mask, geometry)

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from artifacts.artifact import Artifact
 from artifacts.checkpoint import Checkpoint, Role
 from artifacts.errors import UsageError
+from artifacts.machine_lock import machine_lock
 from artifacts.manifest import Manifest
 from artifacts.preview_markdown import escaped, preview_markdown
 from artifacts.recipe import Recipe
@@ -60,21 +61,22 @@ class _Settled:
     refresh: frozenset[str] = frozenset()  # stages to run again even where their artifact is whole
 
     def recipe(self, stage: Stage, given: Mapping[str, Any]) -> Recipe:
-        """The recipe of ``stage`` on ``given``: refs and sources are inputs, everything else overrides a parameter."""
-        inputs, overrides = _one_by_one(given), _overrides(given)
+        """The recipe of ``stage`` on ``given``: refs and sources are inputs, anything else fills in a parameter that is None."""
+        inputs, fillings = _one_by_one(given), _fillings(given)
         checkpoint = self.checkpoints[stage.network] if stage.network else None
         return Recipe(
             stage=stage.name,
             version=stage.version,
-            params=self.settled_params(stage, overrides).model_dump(mode="json"),
+            params=self.settled_params(stage, fillings).model_dump(mode="json"),
             inputs={n: v.digest for n, v in inputs.items()},
             weights=checkpoint.digest if checkpoint else None,
             precision=self.precision if stage.network else None,
         )
 
-    def settled_params(self, stage: Stage, overrides: Mapping[str, Any]) -> Params:
+    def settled_params(self, stage: Stage, fillings: Mapping[str, Any]) -> Params:
+        """What was chosen, else the defaults; ``fillings`` take the place of what is None."""
         params = self.params.get(stage.name) or stage.params()
-        return params.model_copy(update=dict(overrides)) if overrides else params
+        return params.model_copy(update={n: v for n, v in fillings.items() if getattr(params, n) is None})
 
     def because(self, slot: str, ref: Ref, recipe: Recipe, state: str) -> str | None:
         """Why the stage must run; None where its artifact can be reused."""
@@ -152,10 +154,10 @@ class Line(_Settled):
 
     def _make(self, stage: Stage, ref: Ref, recipe: Recipe, given: Mapping[str, Any]) -> Manifest:
         started = time.perf_counter()
-        overrides = _overrides(given)
-        inputs = {n: self._opened(stage, n, v) for n, v in given.items() if n not in overrides}
+        fillings = _fillings(given)
+        inputs = {n: self._opened(stage, n, v) for n, v in given.items() if n not in fillings}
         parents = {n: f"{v.kind}:{v.digest}" for n, v in _one_by_one(given).items() if isinstance(v, Ref)}
-        extra: dict[str, Any] = {"params": self.settled_params(stage, overrides)}
+        extra: dict[str, Any] = {"params": self.settled_params(stage, fillings)}
         checkpoint = self.checkpoints[stage.network] if stage.network else None
         if checkpoint:
             from tasks.nets.network import load_network
@@ -209,8 +211,12 @@ class Line(_Settled):
         return tell
 
     def _one_gpu_job(self, stage: Stage) -> AbstractContextManager[None]:
-        """Given back when the process ends, however it ends."""
-        return self.store.lock(f"gpu-{self.device.replace(':', '-')}") if stage.gpu and self.device != "cpu" else nullcontext()
+        """One on a card, whichever store it works for; given back when the process ends, however it ends."""
+        if not stage.gpu or self.device == "cpu":
+            return nullcontext()
+        from tasks.nets.network import card_name
+
+        return machine_lock(card_name(self.device))
 
     def _lineage(self, parents: Mapping[str, str]) -> list[dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
@@ -264,7 +270,7 @@ def _one_by_one(given: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _overrides(given: Mapping[str, Any]) -> dict[str, Any]:
+def _fillings(given: Mapping[str, Any]) -> dict[str, Any]:
     return {n: v for n, v in given.items() if not (hasattr(v, "digest") or _many(v))}
 
 
@@ -350,7 +356,7 @@ def parse_params(stages: Mapping[str, Stage], settings: list[str]) -> dict[str, 
         stage_name, dot, field_name = name.partition(".")
         if not (equals and dot) or stage_name not in stages:
             raise UsageError(f"'{text}' is not STAGE.PARAMETER=VALUE with one of the stages {', '.join(stages)}")
-        known = stages[stage_name].params.model_fields
+        known = stages[stage_name].choices
         if field_name not in known:
             raise UsageError(f"{stage_name} has no parameter '{field_name}': it has {', '.join(known) or 'none'}")
         chosen.setdefault(stage_name, {})[field_name] = value

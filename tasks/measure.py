@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from artifacts.findings import Finding, Findings
-from artifacts.heatmap import HeatMap
 from artifacts.lumps import Lumps
 from artifacts.lungmask import LEFT, RIGHT, LungMask
 from artifacts.scores import Scores
@@ -26,8 +25,12 @@ SIDE_GRID_MM = 5.0
 class MeasureParams(Params):
     """What is a finding, and which candidates are one."""
 
-    min_probability: float = Field(
-        0.5, ge=0.01, le=0.99, title="Least probability", description="Candidates less probable than this are no findings"
+    min_probability: float | None = Field(
+        None,
+        ge=0.01,
+        le=0.99,
+        title="Least probability",
+        description="Candidates less probable than this are no findings; empty: as the nodule network's card says",
     )
     merge_mm: float = Field(
         12.0,
@@ -55,11 +58,10 @@ class _Nodule:
         return bool(near or self.outline.contains(place_lps_mm))
 
 
-@stage("measure", version=2, params=MeasureParams)
+@stage("measure", version=3, params=MeasureParams)
 def measure(
     volume: Volume,
     lung_mask: LungMask,
-    heat_map: HeatMap,
     lumps: Lumps,
     nodule_scores: Scores,
     malignancy_scores: Scores,
@@ -75,7 +77,7 @@ def measure(
         _finding(volume, rank, nodule, side, float(distance))
         for rank, (nodule, side, distance) in enumerate(zip(nodules, sides, pleura, strict=True), start=1)
     ]
-    return Findings(findings, labels, volume.geometry)
+    return Findings(findings, labels, volume.geometry, nodule_scores.threshold, malignancy_scores.threshold)
 
 
 def _nodules(
@@ -83,7 +85,8 @@ def _nodules(
 ) -> list[_Nodule]:
     """The most probable candidate first; a candidate near a nodule's seed or centre, or in its outline, belongs to it."""
     p = np.nan_to_num(nodule.probability, nan=-1.0).astype(np.float64)
-    chosen = np.flatnonzero(p > params.min_probability)
+    least = nodule.threshold if params.min_probability is None else params.min_probability
+    chosen = np.flatnonzero(p > least)
     deepest = np.array([lumps.candidates[i].radius_mm for i in chosen])
     found: list[_Nodule] = []
     for i in chosen[np.lexsort((chosen, -deepest, -np.round(p[chosen], 4)))]:

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
+from artifacts import NOTICE
 from artifacts.findings import Finding, Findings
 from artifacts.heatmap import HeatMap
 from artifacts.lumps import Lumps
@@ -18,7 +20,7 @@ from artifacts.lungmask import LEFT, RIGHT, LungMask
 from artifacts.nifti import label_map
 from artifacts.pictures import findings_headline
 from artifacts.report import Report
-from artifacts.report_document import NOTICE, SCHEMA_VERSION, FindingRecord, ReportDocument
+from artifacts.report_document import SCHEMA_VERSION, FindingRecord, ReportDocument
 from artifacts.volume import Volume
 from tasks.report_page import report_page
 from tasks.report_pictures import report_pictures
@@ -33,10 +35,10 @@ class ReportParams(Params):
     window_center_hu: float = Field(-600, ge=-1000, le=3000, description="Middle of the grey scale of the pictures, HU")
     window_width_hu: float = Field(1500, ge=1, le=4000, description="Width of the grey scale of the pictures, HU")
     field_mm: float = Field(60, ge=20, le=200, description="Width of a finding's close-up, mm")
-    series_choice: str = Field("", max_length=300, description="Why this series was screened; filled in by the flow")
+    series_choice: SkipJsonSchema[str | None] = Field(None, description="Why this series was screened")
 
 
-@stage("report", version=1, params=ReportParams)
+@stage("report", version=2, params=ReportParams)
 def report(
     volume: Volume,
     lung_mask: LungMask,
@@ -73,8 +75,9 @@ def report_document(
             "notice": NOTICE,
             "title": params.title,
             "series_uid": s.uid,
-            "headline": findings_headline(found),
+            "headline": findings_headline(found, findings.nodule_threshold),
             "findings": [_record(f) for f in found],
+            "thresholds": {"nodule": findings.nodule_threshold, "malignant": findings.malignant_threshold},
             "qc": [asdict(q) for q in volume.qc],
             "lungs": {"right_ml": round(lung_mask.volume_ml(RIGHT), 1), "left_ml": round(lung_mask.volume_ml(LEFT), 1)},
             "candidates": {"lumps": len(lumps.lumps), "candidates": len(lumps.candidates)},
@@ -86,7 +89,7 @@ def report_document(
                 "slice_thickness_mm": _finite(s.slice_thickness_mm),
                 "shape_zyx": g.shape_zyx,
                 "spacing_zyx_mm": tuple(round(v, 6) for v in g.spacing_zyx),
-                "chosen_because": params.series_choice,
+                "chosen_because": params.series_choice or "",
             },
             "provenance": {"stages": list(lineage), "software": _versions(lineage)},
         }

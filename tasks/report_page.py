@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from artifacts.pictures import probability
+from artifacts.recipe import flat
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -32,7 +33,7 @@ def _template() -> Template:
     page = Environment(
         loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    page.filters |= {"p": probability, "mm": _mm, "uri": _uri, "flat": _flat, "short": _short}
+    page.filters |= {"p": probability, "mm": _mm, "uri": _uri, "flat": flat, "short": _short}
     return page.get_template("report.html.j2")
 
 
@@ -42,17 +43,6 @@ def _mm(value: float | None, digits: int = 1) -> str:
 
 def _uri(jpeg: bytes) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Nested parameters as (name, value) lines."""
-    lines: list[tuple[str, str]] = []
-    for name, value in values.items():
-        if isinstance(value, dict):
-            lines += _flat(value, f"{prefix}{name}.")
-        else:
-            lines.append((f"{prefix}{name}", _short(value)))
-    return lines
 
 
 def _short(value: Any) -> str:

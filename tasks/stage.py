@@ -50,7 +50,11 @@ class Compute:
 
 
 class Params(BaseModel):
-    """Base of every stage's parameters: unknown names are errors, values do not change."""
+    """Base of every stage's parameters: unknown names are errors, values do not change.
+
+    What is None the flow may fill in, from the card of a network; a ``SkipJsonSchema`` field is the flow's alone and stands in
+    no form.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -83,6 +87,11 @@ class Stage:
     @cached_property
     def produces(self) -> type[Artifact]:
         return self._hints["return"]
+
+    @cached_property
+    def choices(self) -> tuple[str, ...]:
+        """Names of the parameters that people choose, as in the form; the others are filled in by the flow."""
+        return tuple(self.params.model_json_schema().get("properties", {}))
 
     def wants(self, argument: str) -> bool:
         return argument in inspect.signature(self.function).parameters

@@ -101,6 +101,15 @@ def settle_device(wanted: str = "auto") -> torch.device:
     raise UsageError(f"unknown device '{wanted}': use auto, cpu, cuda or cuda:<number>")
 
 
+def card_name(device: str) -> str:
+    """What every process on this machine calls this CUDA device, whatever CUDA_VISIBLE_DEVICES numbers it."""
+    import torch
+
+    index = torch.device(device).index
+    card = torch.cuda.get_device_properties(torch.cuda.current_device() if index is None else index)
+    return f"gpu-{getattr(card, 'uuid', index or 0)}"
+
+
 def settle_precision(wanted: str, device: torch.device) -> Precision:
     """``auto``: bfloat16 where the hardware is good at it (CUDA of capability 8.0 on, CPUs with bfloat16 units), else float32."""
     if wanted in ("float32", "bfloat16"):

@@ -58,7 +58,7 @@ def _frame(path: Path, header: RawHeader, k: int, shared: Any, own: Any) -> Slic
         if value is not None:
             fields[TAGS[name]] = value
     fields[TAGS["instance"]] = str(k + 1).encode()
-    one = RawHeader(header.transfer_syntax, fields, header.has_pixels, header.pixels_at, 0, header.file_bytes)
+    one = RawHeader(header.transfer_syntax, fields, header.has_pixels, header.pixels_at, header.pixels_end, header.file_bytes)
     found = slice_of(path, one)
     if header.pixels_at is not None:
         one.pixels_at = header.pixels_at + k * found.format.frame_bytes

@@ -70,13 +70,13 @@ class _TooShort(Exception):
 
 @dataclass
 class RawHeader:
-    """fields: tag -> value bytes, little endian. pixels_at: offset of the pixel bytes, None where they are packed or absent."""
+    """fields: tag -> value bytes, little endian. pixels_at, pixels_end: of plain pixel bytes; None, 0 where packed or absent."""
 
     transfer_syntax: str
     fields: dict[int, bytes] = field(default_factory=dict)
     has_pixels: bool = False
     pixels_at: int | None = None
-    pixels_length: int = 0
+    pixels_end: int = 0
     file_bytes: int = 0
 
     def text(self, name: str) -> str:
@@ -136,7 +136,7 @@ def _walk(head: bytes) -> RawHeader:
             if tag == PIXELS:
                 header.has_pixels = True
                 if length != UNDEFINED:
-                    header.pixels_at, header.pixels_length = at, length
+                    header.pixels_at, header.pixels_end = at, at + length
                 return header
             if tag in FLOAT_PIXELS:
                 raise _Odd
@@ -256,7 +256,8 @@ def _locate_pixels(header: RawHeader, tail: bytes, at: int, order: str) -> None:
     explicit = header.transfer_syntax != IMPLICIT
     length = struct.unpack(f"{order}I", tail[8:12] if explicit else tail[4:8])[0]
     if length != UNDEFINED:
-        header.pixels_at, header.pixels_length = at + (12 if explicit else 8), length
+        header.pixels_at = at + (12 if explicit else 8)
+        header.pixels_end = header.pixels_at + length
 
 
 def _as_bytes(element: Any) -> bytes:

@@ -82,7 +82,6 @@ class SliceHeader:
 
 def slice_of(path: Path, header: RawHeader) -> SliceHeader:
     """The slice of a single-frame file."""
-    fields = header.fields
     form = _format(
         header.transfer_syntax,
         *(header.number(n) for n in ("rows", "columns", "samples", "bits_allocated", "bits_stored", "signed")),  # type: ignore[arg-type]
@@ -98,7 +97,7 @@ def slice_of(path: Path, header: RawHeader) -> SliceHeader:
     )
     end = (header.pixels_at or 0) + form.frame_bytes
     short = not header.has_pixels or (
-        form.transfer_syntax in UNCOMPRESSED and header.pixels_at is not None and end > header.file_bytes
+        form.transfer_syntax in UNCOMPRESSED and header.pixels_at is not None and end > min(header.pixels_end, header.file_bytes)
     )
     return SliceHeader(
         path=path,
@@ -114,7 +113,7 @@ def slice_of(path: Path, header: RawHeader) -> SliceHeader:
         format=form,
         about=about,
         pixels_at=header.pixels_at if form.plain else None,
-        cut_short=short and bool(fields),
+        cut_short=short and bool(header.fields),
         study_uid=uid_or_none(header.text("study_uid")),
     )
 

@@ -14,7 +14,7 @@ from artifacts.findings import Finding
 from tasks.classify import classify
 from tasks.crop import CropParams, crop
 from tasks.grade import grade
-from tasks.group import group
+from tasks.group import GroupParams, group
 from tasks.measure import measure
 from tasks.nets import Network, load_network
 from tasks.outline import outline
@@ -40,12 +40,14 @@ def screened(phantom: Phantom, networks: Mapping[Role, Network]) -> Outcome:
     volume = phantom.volume
     lungs = outline(volume)
     heat = segment(volume, lungs, network=networks["segmenter"])
-    lumps = group(volume, lungs, heat)
-    spec = networks["nodule"].card.input.crop
-    crops = crop(volume, lumps, params=CropParams(spec=spec) if spec else CropParams())
+    lumps = group(volume, lungs, heat, GroupParams(threshold=networks["segmenter"].card.threshold))
+    for_nodule, for_malignancy = (CropParams(spec=networks[role].card.input.crop) for role in ("nodule", "malignancy"))
+    crops = crop(volume, lumps, params=for_nodule)
     nodule = classify(crops, network=networks["nodule"])
+    if for_malignancy != for_nodule:
+        crops = crop(volume, lumps, params=for_malignancy)
     malignancy = grade(crops, nodule, network=networks["malignancy"])
-    found = measure(volume, lungs, heat, lumps, nodule, malignancy)
+    found = measure(volume, lungs, lumps, nodule, malignancy)
     return Outcome(phantom.seed, phantom.nodules, found.findings, len(lumps.candidates))
 
 

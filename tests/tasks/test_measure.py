@@ -10,7 +10,6 @@ import pytest
 
 from artifacts.findings import Findings
 from artifacts.geometry import Geometry
-from artifacts.heatmap import HeatMap
 from artifacts.lumps import Candidate, Lumps
 from artifacts.lungmask import LungMask
 from artifacts.scores import Scores
@@ -58,8 +57,7 @@ def measured(volume: Volume, mask: LungMask, places, probabilities=None, lumps=N
     ]
     scores = Scores("nodule", p, np.ones(len(p), np.int32))
     grades = Scores("malignant", p / 2, np.ones(len(p), np.int32))
-    heat = HeatMap(np.zeros(volume.hu.shape, np.uint8), volume.geometry)
-    return measure(volume, mask, heat, Lumps([], candidates, volume.geometry), scores, grades, MeasureParams(**params))
+    return measure(volume, mask, Lumps([], candidates, volume.geometry), scores, grades, MeasureParams(**params))
 
 
 @pytest.mark.parametrize("hu", [SOFT_HU, GLASS_HU, 600.0], ids=["solid", "ground-glass", "calcified"])
@@ -186,8 +184,7 @@ def test_a_score_not_asked_for_is_none() -> None:
     candidate = Candidate(1, "center", tuple(volume.geometry.zyx_from_lps_mm((30, 30, 30))), (30.0, 30.0, 30.0), 2.0, 1.0)
     nodule = Scores("nodule", np.array([0.9], np.float32), np.ones(1, np.int32))
     unknown = Scores("malignant", np.array([np.nan], np.float32), np.zeros(1, np.int32))
-    heat = HeatMap(np.zeros(volume.hu.shape, np.uint8), volume.geometry)
-    (found,) = measure(volume, mask, heat, Lumps([], [candidate], volume.geometry), nodule, unknown).findings
+    (found,) = measure(volume, mask, Lumps([], [candidate], volume.geometry), nodule, unknown).findings
     assert found.p_malignant is None
 
 

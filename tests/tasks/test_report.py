@@ -282,4 +282,4 @@ def test_a_report_shows_itself_in_the_ui(made, inputs):
     preview = made.preview(inputs)
     assert "not a medical device" in preview.headline
     assert {"Quality control", "Weights"} <= preview.tables.keys()
-    assert made.summary() == {"findings": 3, "p_above_half": 2, "first_mm": 18.0, "first_p": 0.998}
+    assert made.summary() == {"findings": 3, "nodule_above_0.5": 2, "first_mm": 18.0, "first_p": 0.998}
