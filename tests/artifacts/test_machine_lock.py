@@ -31,8 +31,8 @@ def here(tmp_path, monkeypatch):
 def test_one_process_at_a_time_and_a_killed_one_gives_it_back(here):
     with subprocess.Popen([sys.executable, "-c", HOLD, str(here)], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "held\n"
+        lock = machine_lock._opened(here / "hounsfield-gpu-x.lock")
         with pytest.raises(BlockingIOError):
-            lock = machine_lock._opened(here / "hounsfield-gpu-x.lock")
             machine_lock.fcntl.flock(lock, machine_lock.fcntl.LOCK_EX | machine_lock.fcntl.LOCK_NB)
         os.close(lock)
         other.send_signal(signal.SIGKILL)
