@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from artifacts import NOTICE
 from artifacts.artifact import Preview
-from artifacts.report_document import NOTICE
 
 if TYPE_CHECKING:
     from jinja2 import Template
