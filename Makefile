@@ -7,7 +7,7 @@ SEED ?= 0
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check format bench weights ui dag clean
+.PHONY: help setup demo cifar test test-all check format bench weights ui dag clean
 
 help: ## list what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,9 @@ $(READY): pyproject.toml constraints.txt
 
 demo: setup ## make a phantom chest CT, screen it, compare with its truth (SEED=n for another)
 	$(BIN)/hounsfield demo --seed $(SEED)
+
+cifar: setup ## train a classifier of images and report on it (DATA=zip, folder, npz or cifar10; NETWORK=convnet)
+	$(BIN)/hounsfield cifar $(if $(DATA),--data $(DATA)) $(if $(NETWORK),--network $(NETWORK))
 
 test: setup ## the tests, real scans included where HOUNSFIELD_DATA (default ../shared/data) has them
 	$(BIN)/python -m pytest -q -m "not slow"

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 Architecture = TypeVar("Architecture", bound=Callable[..., "nn.Module"])
 _architectures: dict[str, Callable[..., nn.Module]] = {}
+_takes: dict[str, str] = {}
 
 
-def network(name: str) -> Callable[[Architecture], Architecture]:
-    """Register what builds a network under ``name``."""
+def network(name: str, takes: str = "volumes") -> Callable[[Architecture], Architecture]:
+    """Register what builds a network under ``name``. takes: volumes, or images."""
 
     def register(builder: Architecture) -> Architecture:
+        _takes[name] = takes
         known = _architectures.setdefault(name, builder)
         if known is not builder:
             raise ValueError(f"two networks are called {name!r}")
@@ -35,6 +37,11 @@ def architectures() -> dict[str, Callable[..., nn.Module]]:
     for module in pkgutil.iter_modules(folder.__path__):
         importlib.import_module(f"tasks.nets.{module.name}")
     return dict(sorted(_architectures.items()))
+
+
+def image_networks() -> dict[str, Callable[..., nn.Module]]:
+    """Those that take images; each is built with ``classes``, ``channels`` and ``size`` (rows, columns)."""
+    return {name: builder for name, builder in architectures().items() if _takes[name] == "images"}
 
 
 def build(name: str, **arguments: Any) -> nn.Module:

@@ -1,0 +1,139 @@
+"""What the command line does with the flow of images: run it, print what came out, write the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from artifacts.arrays import write_json
+from artifacts.errors import ServerError
+from artifacts.image_scores import ImageScores
+from artifacts.images import Images
+from artifacts.store import Ref, Store, write_whole
+from flows.cifar_line import Made, again, cifar_line
+from flows.console import TerminalWatcher, watching, wide_console
+from flows.settle import open_index, open_store, settle
+from tasks.images.pretrained import DOWNLOAD
+from tasks.images.source import SYNTHETIC
+from tasks.stage import Params
+
+TITLES = ("Images", "Statistics", "Network", "Scores")
+
+
+def token_of(data: str | None, names: tuple[str, ...]) -> str:
+    """What the flow is told: a known name as it is, a path as a token."""
+    if not data:
+        return SYNTHETIC
+    return data if data in names and not Path(data).exists() else open_index().token(Path(data))
+
+
+def run_cifar(data: str | None, params: Mapping[str, Params], pretrained: str | None, *, direct: bool, **options: Any) -> Made:
+    """Run the flow with progress at the terminal. Prefect is told a token, never a path."""
+    from flows.cifar import cifar
+    from tasks.images.official import NAMES
+
+    settle(options.get("device", "auto"), options.get("precision", "float32"))
+    again(options.get("refresh", ()), options.get("from_stage"))
+    watcher = TerminalWatcher(Console(stderr=True))
+    watching.set(watcher)
+    if not direct:
+        watcher.say("through Prefect (its embedded server takes some seconds to start; --direct does without)")
+    run: Callable[..., Made] = cifar.fn if direct else cifar
+    weights = token_of(pretrained, (DOWNLOAD,)) if pretrained else None
+    try:
+        return run(data=token_of(data, (SYNTHETIC, *NAMES)), pretrained=weights, **options, **params)
+    except RuntimeError as e:
+        if "Prefect API" not in str(e):
+            raise
+        raise ServerError("the Prefect server did not answer: start it, unset PREFECT_API_URL, or use --direct") from e
+
+
+def plan_cifar(data: str | None, params: Mapping[str, Params], pretrained: str | None, **options: Any) -> list[dict[str, str]]:
+    """For each stage whether it would be reused or run, and because of what."""
+    from flows.cifar import image_source, pretrained_source
+    from tasks.images.official import NAMES
+    from tasks.images.recipes import TrainParams
+    from tasks.line import Plan
+
+    source = image_source(token_of(data, (SYNTHETIC, *NAMES)))
+    train = params.get("train") or TrainParams()
+    weights = pretrained_source(train.network, token_of(pretrained, (DOWNLOAD,)) if pretrained else None)  # type: ignore[attr-defined]
+    asked = again(options.get("refresh", ()), options.get("from_stage"))
+    plan = Plan(open_store(), source.digest, {}, params, refresh=asked)
+    cifar_line(plan, source, weights)
+    return [{"stage": s.stage, "action": s.action, "because": s.because, "ref": str(s.ref)} for s in plan.steps]
+
+
+def report(made: Made, out: Path | None) -> Path:
+    """A folder with report.html, scores.json and predictions.csv."""
+    store = open_store()
+    folder = out or Path(f"hounsfield-cifar-{made.scores.digest[:12]}")
+    folder.mkdir(parents=True, exist_ok=True)
+    scores: ImageScores = store.open(made.scores, ImageScores)
+    write_whole(folder / "report.html", page(store, made, headline(scores)))
+    about = scores.numbers() | {"views": scores.views, "by_class": scores.by_class(), "refs": {r.kind: str(r) for r in made}}
+    write_json(folder / "scores.json", about)
+    write_whole(folder / "predictions.csv", predictions(scores))
+    return folder
+
+
+def headline(scores: ImageScores) -> str:
+    return f"{scores.network}: {scores.accuracy:.2%} of {len(scores.truth)} {scores.part} images right"
+
+
+def predictions(scores: ImageScores) -> str:
+    rows = [",".join(["image", "truth", "called", *(f"p {c}" for c in scores.classes)])]
+    for k, p in enumerate(scores.probability):
+        names = (scores.classes[scores.truth[k]], scores.classes[scores.called[k]])
+        rows.append(",".join([str(k), *names, *(f"{v:.5f}" for v in p)]))
+    return "\n".join(rows) + "\n"
+
+
+def page(store: Store, refs: Mapping[str, Ref] | Made, title: str) -> str:
+    """The previews that the UI shows, one after the other, as one self-contained HTML page without scripts or requests."""
+    named = dict(zip(TITLES, refs, strict=False)) if isinstance(refs, Made) else refs
+    bodies = {t: (r.path / "preview.md").read_text(encoding="utf-8") for t, r in named.items()}
+    return html_page(title, {f"{t} ({named[t]})": markdown(body) for t, body in bodies.items()})
+
+
+def markdown(text: str) -> str:
+    from markdown_it import MarkdownIt
+
+    return MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
+
+
+def html_page(title: str, sections: Mapping[str, str]) -> str:
+    style = (
+        "body{font:15px/1.5 system-ui,sans-serif;max-width:960px;margin:2em auto;padding:0 1em;color:#1c2733}img{max-width:100%}"
+        "table{border-collapse:collapse;margin:1em 0;display:block;overflow-x:auto}"
+        "td,th{padding:2px 10px;border-bottom:1px solid #dde}"
+        "h1{font-size:1.5em}h2{border-top:2px solid #456;padding-top:.6em}"
+    )
+    body = "".join(f"<section><h2>{escape(name)}</h2>{text}</section>" for name, text in sections.items())
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f"<title>{escape(title)}</title><style>{style}</style></head><body><h1>{escape(title)}</h1>{body}</body></html>\n"
+    )
+
+
+def show(made: Made, folder: Path) -> None:
+    """Accuracy, a row a class, where the report is."""
+    store, console = open_store(), wide_console()
+    scores: ImageScores = store.open(made.scores, ImageScores)
+    table = Table("class", "images", "accuracy", "precision", "mostly taken for")
+    for row in scores.by_class()[:30]:
+        table.add_row(*(f"{v:.1%}" if isinstance(v, float) else str(v) for v in row.values()))
+    console.print(table)
+    views = "" if scores.views == "none" else f", mean of the views {scores.views}"
+    console.print(f"{headline(scores)}{views}; calibration error {scores.calibration_error:.3f}", highlight=False)
+    images: Images = store.open(made.images, Images)
+    if images.origin.startswith("synthetic"):
+        console.print(
+            "a synthetic set of shapes, for no data was given: try --data cifar10, a zip, a folder or an npz", style="dim"
+        )
+    console.print(f"report: {folder / 'report.html'}", highlight=False)

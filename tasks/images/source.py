@@ -1,0 +1,58 @@
+"""Source: what ``--data`` names, known by its content: a zip, a folder, an npz, a torchvision root, a name, or nothing at all."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from artifacts.errors import InputError
+from tasks.images.npz import open_npz
+from tasks.images.official import NAMES, official_digest, open_official, recognised
+from tasks.images.records import Records
+from tasks.images.synthetic import open_synthetic, synthetic_digest
+from tasks.images.tree import folder_digest, open_folder, open_zip
+
+SYNTHETIC = "synthetic"
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """digest: of the content, the same wherever it lies. open: reads it."""
+
+    digest: str
+    open: Callable[[], Records]
+
+
+def find_source(data: str, path: Path, downloads: Path) -> ImageSource:
+    """What ``data`` means: ``synthetic``, ``cifar10``, ``cifar100`` (downloaded into ``downloads`` where missing), or ``path``.
+
+    InputError where there is nothing, or nothing that is known.
+    """
+    if data == SYNTHETIC:
+        return ImageSource(synthetic_digest(), open_synthetic)
+    if data in NAMES and not path.exists():
+        return ImageSource(official_digest(data), lambda: open_official(data, downloads, download=True))
+    if not path.exists():
+        raise InputError(
+            f"there is nothing at the given path: give a zip or folder of class folders, an npz, a torchvision root, or "
+            f"{', '.join(NAMES)}",
+            private=str(path),
+        )
+    if known := recognised(path):
+        name, place = known
+        return ImageSource(official_digest(name), lambda: open_official(name, place, download=False))
+    if path.is_dir():
+        return ImageSource(folder_digest(path), lambda: open_folder(path))
+    if path.suffix.lower() in (".npz", ".zip"):
+        opener = open_npz if path.suffix.lower() == ".npz" else open_zip
+        return ImageSource(file_digest(path), lambda: opener(path))
+    raise InputError(
+        "the file is neither a .zip, an .npz nor cifar-10-python.tar.gz: give one of these, or a folder", private=str(path)
+    )
+
+
+def file_digest(path: Path) -> str:
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
