@@ -43,7 +43,7 @@ class Nodule:
     malignant    None: not known, or left out on purpose; rating: median of the readers' 1..5; readers: how many marked it
     excluded     neither nodule nor background: never a positive, never a negative, never a false positive
     row          which of its scan's rows in the table (or readings in the XML) it was, from 0: label map value minus 1
-    kind, margin, place  of phantoms
+    kind, margin, place, risk  of phantoms: form, and the true probability 0..1 of being malignant
     """
 
     uid: str
@@ -57,6 +57,7 @@ class Nodule:
     kind: str | None = None
     margin: str | None = None
     place: str | None = None
+    risk: float | None = None
 
 
 @dataclass(frozen=True)
@@ -81,14 +82,84 @@ class Candidates:
         borders = np.searchsorted(self.scan[order], np.arange(len(self.uids) + 1))
         return {uid: order[a:b] for uid, a, b in zip(self.uids, borders[:-1], borders[1:], strict=True)}
 
+    def rows_of(self, uid: str) -> NDArray[np.intp]:
+        return self._rows.get(uid, np.zeros(0, np.intp))
+
+    def keep(self, which: NDArray[np.bool_]) -> Candidates:
+        used, scan = np.unique(self.scan[which], return_inverse=True)
+        uids = tuple(self.uids[k] for k in used)
+        return Candidates(uids, scan.astype(np.int32), self.centers_lps_mm[which], self.labels[which])
+
     def of(self, uid: str) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
         """Centres ``[n, 3]`` LPS mm and labels ``[n]`` of one scan, in the table's order."""
-        rows = self._rows.get(uid, np.zeros(0, np.intp))
+        rows = self.rows_of(uid)
         return self.centers_lps_mm[rows], self.labels[rows]
 
     @classmethod
     def none(cls) -> Candidates:
         return cls((), np.zeros(0, np.int32), np.zeros((0, 3)), np.zeros(0, np.int8))
+
+
+@dataclass(frozen=True)
+class Outlines:
+    """What readers drew around nodules: closed rings, each in one slice, as columns.
+
+    nodule int32 ``[n]``: index into the data set's nodules; reader uint8 ``[n]``; hole bool ``[n]``: what it encloses is *not*
+    nodule; start int64 ``[n + 1]``: ring k is ``points_lps_mm[start[k]:start[k + 1]]``, float32 ``[m, 3]``. As LIDC-IDRI has
+    it, the outline itself lies just outside of what it encloses.
+    """
+
+    nodule: NDArray[np.int32]
+    reader: NDArray[np.uint8]
+    hole: NDArray[np.bool_]
+    start: NDArray[np.int64]
+    points_lps_mm: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.nodule)
+
+    def of(self, nodule: int) -> list[Ring]:
+        return [
+            Ring(int(self.reader[k]), bool(self.hole[k]), self.points_lps_mm[self.start[k] : self.start[k + 1]])
+            for k in self._of.get(nodule, ())
+        ]
+
+    @cached_property
+    def _of(self) -> dict[int, list[int]]:
+        found: dict[int, list[int]] = defaultdict(list)
+        for k, nodule in enumerate(self.nodule.tolist()):
+            found[nodule].append(k)
+        return found
+
+    def keep(self, nodules: Sequence[int]) -> Outlines:
+        """Those of ``nodules``, which are numbered anew from 0 in the order given."""
+        return Outlines.of_rings([(new, ring) for new, old in enumerate(nodules) for ring in self.of(old)]) if len(self) else self
+
+    @classmethod
+    def none(cls) -> Outlines:
+        return cls.of_rings([])
+
+    @classmethod
+    def of_rings(cls, rings: Sequence[tuple[int, Ring]]) -> Outlines:
+        """``(index of the nodule, ring)``, in any order."""
+        start = np.cumsum([0, *(len(r.points_lps_mm) for _, r in rings)], dtype=np.int64)
+        points = np.concatenate([np.zeros((0, 3), np.float32), *(r.points_lps_mm for _, r in rings)])
+        return cls(
+            np.array([k for k, _ in rings], np.int32),
+            np.array([r.reader for _, r in rings], np.uint8),
+            np.array([r.hole for _, r in rings], bool),
+            start,
+            points.astype(np.float32),
+        )
+
+
+@dataclass(frozen=True)
+class Ring:
+    """reader: 0, 1, …; hole: encloses what is not nodule; points_lps_mm float32 ``[m, 3]``, all in one slice."""
+
+    reader: int
+    hole: bool
+    points_lps_mm: NDArray[np.float32]
 
 
 @dataclass
@@ -104,6 +175,7 @@ class Dataset:
     problems: list[str] = field(default_factory=list)
     layout: str = "table"  # luna16, lidc, table
     split_by: dict[str, Any] = field(default_factory=dict)  # salt, shares, folds: what a checkpoint's card keeps
+    outlines: Outlines = field(default_factory=Outlines.none)
 
     def scan(self, uid: str) -> DatasetScan:
         return self._scans[uid]
@@ -116,17 +188,21 @@ class Dataset:
 
     def nodules_of(self, uid: str, *, excluded: bool | None = False) -> list[Nodule]:
         """The nodules of one scan; ``excluded`` True: what is excluded instead; None: both."""
-        return [n for n in self._nodules[uid] if excluded is None or n.excluded == excluded]
+        return [n for _, n in self.numbered(uid) if excluded is None or n.excluded == excluded]
+
+    def numbered(self, uid: str) -> list[tuple[int, Nodule]]:
+        """All of one scan's, excluded ones too, each with its index into ``nodules``."""
+        return self._nodules.get(uid, [])
 
     @cached_property
     def _scans(self) -> dict[str, DatasetScan]:
         return {s.uid: s for s in self.scans}
 
     @cached_property
-    def _nodules(self) -> dict[str, list[Nodule]]:
-        found: dict[str, list[Nodule]] = defaultdict(list)
-        for n in self.nodules:
-            found[n.uid].append(n)
+    def _nodules(self) -> dict[str, list[tuple[int, Nodule]]]:
+        found: dict[str, list[tuple[int, Nodule]]] = defaultdict(list)
+        for k, n in enumerate(self.nodules):
+            found[n.uid].append((k, n))
         return found
 
     # -- on disk: CSV that pandas reads -------------------------------------------------------------------------------------
@@ -135,12 +211,17 @@ class Dataset:
         write_rows(folder / "scans.csv", DatasetScan, self.scans)
         write_rows(folder / "nodules.csv", Nodule, self.nodules)
         _write_candidates(folder / "candidates.csv", self.candidates)
+        with (folder / "outlines.npz").open("wb") as f:
+            np.savez_compressed(f, **{c.name: getattr(self.outlines, c.name) for c in fields(Outlines)})
         meta = {"layout": self.layout, "missing": self.missing, "problems": self.problems, "split_by": self.split_by}
         write_json(folder / "dataset.json", meta)
 
     @classmethod
     def read(cls, folder: Path) -> Self:
+        with np.load(folder / "outlines.npz", allow_pickle=False) as columns:
+            outlines = Outlines(**columns)
         return cls(
+            outlines=outlines,
             scans=[DatasetScan(**{**r, "fold": int(r["fold"])}) for r in _read_rows(folder / "scans.csv")],
             nodules=[_nodule(r) for r in _read_rows(folder / "nodules.csv")],
             candidates=_read_candidates(folder / "candidates.csv"),
@@ -232,7 +313,8 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
 def _nodule(row: dict[str, Any]) -> Nodule:
     center = tuple(float(row.pop(c)) for c in ("coordX", "coordY", "coordZ"))
     row["diameter_mm"], row["row"] = float(row["diameter_mm"]), int(row["row"])
-    row["rating"] = None if row["rating"] is None else float(row["rating"])
+    for name in ("rating", "risk"):
+        row[name] = None if row[name] is None else float(row[name])
     row["readers"] = None if row["readers"] is None else int(row["readers"])
     row["malignant"] = None if row["malignant"] is None else row["malignant"] == "True"
     row["excluded"] = row["excluded"] == "True"

@@ -54,10 +54,11 @@ def scans_in(
         raise InputError("there is nothing at the given path: give a folder of DICOM, a zip, .mhd, .mha, .nii, .nii.gz or .nrrd")
     with without_paths(), index.scratch() as scratch, open_source(path, scratch) as opened:
         chosen = choose_series(find_series(opened), series, kernel=kernel, partial=partial)  # type: ignore[arg-type]
-        yield (_recognised(found, reason, path, opened, index, verify, read) for found, reason in chosen)
+        yield (recognised(found, reason, path, opened, index, verify, read) for found, reason in chosen)
 
 
-def _recognised(found: FoundSeries, reason: str, path: Path, opened: Path, index: PrivateIndex, verify: bool, read: bool) -> Scan:
+def recognised(found: FoundSeries, reason: str, path: Path, opened: Path, index: PrivateIndex, verify: bool, read: bool) -> Scan:
+    """A series found under ``path`` (unpacked at ``opened``): read only where its files are not known, or ``verify`` asks."""
     mark = signature(found.files, opened if opened == path and path.is_dir() else path, READER)
     known = None if verify else index.scan_digest(mark)
     if known or not read:

@@ -73,6 +73,10 @@ class _Settled:
             precision=self.precision if stage.network else None,
         )
 
+    def ref(self, stage: Stage, given: Mapping[str, Any]) -> Ref:
+        """Of the artifact of ``stage`` on ``given``, made or not."""
+        return self.store.ref(stage.produces.kind, self.recipe(stage, given).digest)
+
     def settled_params(self, stage: Stage, fillings: Mapping[str, Any]) -> Params:
         """What was chosen, else the defaults; ``fillings`` take the place of what is None."""
         params = self.params.get(stage.name) or stage.params()

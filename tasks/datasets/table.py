@@ -35,6 +35,7 @@ NAMES = {
     "kind": ("kind", "type", "texturekind"),
     "margin": ("margin",),
     "place": ("place",),
+    "risk": ("risk", "pmalignant", "truerisk"),
 }
 CENTER = ("uid", "x", "y", "z")
 TRUE, FALSE = ("1", "1.0", "true", "yes", "malignant"), ("0", "0.0", "false", "no", "benign")
@@ -253,6 +254,14 @@ def as_bool(text: str) -> bool:
     if low in TRUE or low in FALSE:
         return low in TRUE
     raise ValueError(text)
+
+
+def as_share(text: str) -> float:
+    """0..1."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise ValueError(text)
+    return value
 
 
 def as_rating(text: str) -> float:

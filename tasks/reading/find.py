@@ -29,7 +29,7 @@ def find_series(source: Path) -> list[FoundSeries]:
     Files that are neither DICOM nor images are passed over; files that claim to be DICOM and cannot be read are counted with
     the series that they lie beside. Raises InputError where nothing can be read.
     """
-    files = sorted(_files(source))
+    files = sorted(files_in(source))
     images = [f for f in files if image_suffix(f)]
     slices, broken = _headers([f for f in files if not image_suffix(f)])
     found = grouped(slices, broken) + [image_series(f) for f in images]
@@ -42,7 +42,7 @@ def find_series(source: Path) -> list[FoundSeries]:
     return sorted(found, key=lambda f: f.uid)
 
 
-def _files(source: Path) -> list[Path]:
+def files_in(source: Path) -> list[Path]:
     """Every regular file, links to files included; no pipes, no dangling links, no label map of a report of ours."""
     if source.is_file():
         return [source]
