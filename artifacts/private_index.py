@@ -88,6 +88,15 @@ class PrivateIndex:
         self._cache[f"origin/{digest}"] = json.dumps([str(source.absolute()), series_uid])
 
     @guarded
+    def header(self, signature: str) -> Any:
+        """What was remembered of the header of a file that nobody touched since; None where nothing was."""
+        return self._cache.get(f"header/{signature}")
+
+    @guarded
+    def remember_header(self, signature: str, header: Any) -> None:
+        self._cache[f"header/{signature}"] = header
+
+    @guarded
     def origin(self, scan: str) -> tuple[Path, str] | None:
         """Where the scan of this digest was last read from: path and series UID."""
         found = self._cache.get(f"origin/{scan}")

@@ -194,22 +194,6 @@ class Store:
         with explained("write"):
             self._uses.add(r.digest for r in refs)
 
-    def drop(self, ref: Ref) -> bool:
-        """Remove an artifact that was only made in passing, unless a run in progress uses it. Returns whether it is gone."""
-        parent = ref.path.parent
-        aside = parent / f".tmp-{ref.digest}-dropped-{uuid.uuid4().hex[:8]}"
-        with self.lock(ref.digest), explained("write"):
-            since = using.begin(self.root / "uses")
-            if not ref.path.exists() or ref.digest in using.in_use(self.root / "uses"):
-                return False
-            ref.path.rename(aside)
-            if ref.digest in using.in_use(self.root / "uses", since):  # named while it was being set aside
-                aside.rename(ref.path)
-                return False
-            shutil.rmtree(aside, ignore_errors=True)
-        self._memory.pop(ref.digest, None)
-        return True
-
     def forget(self) -> None:
         """Give back the memory of a finished scan, and what it used."""
         self._memory.clear()

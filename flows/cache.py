@@ -14,28 +14,32 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from prefect import flow
+from rich.console import Console
 
+from artifacts import using
 from artifacts.checkpoint import Checkpoint, Role
 from artifacts.errors import HounsfieldError, InputError, StoreError
+from artifacts.garbage import Item, remove
 from artifacts.home import find_weights
 from artifacts.private_index import PrivateIndex
 from artifacts.store import Ref, Store
-from flows.console import watcher
+from flows.console import TerminalWatcher, watcher, watching, wide_console
 from flows.dataset import Gathered, gather
 from flows.form import Device, PrecisionField, form
 from flows.scans import Scan, recognised
 from flows.settle import open_index, open_store, settle, without_paths
 from tasks.cut import CutParams, cut
 from tasks.datasets.dataset import DatasetParams
+from tasks.datasets.dataset import dataset as dataset_stage
 from tasks.datasets.find import Layout
 from tasks.group import group
-from tasks.line import UNKNOWN, Line, Plan, Runner, Source
+from tasks.line import UNKNOWN, Line, Plan, Runner, Source, parse_params
 from tasks.load import LoadParams, load
 from tasks.mine import MineParams, mine
 from tasks.outline import OutlineParams, outline
 from tasks.patch import PatchParams, patch
 from tasks.segment import segment
-from tasks.stage import Params
+from tasks.stage import Params, Stage
 from tasks.training.truth import Truth, truth_of
 
 Want = Literal["examples", "patches", "mined"]
@@ -174,8 +178,9 @@ class _Cutting:
             return self._line(run, source, uid)
         finally:
             self.store.forget()
+            since = using.begin(self.store.root / "uses")
             for ref in passing:
-                self.store.drop(ref)
+                remove(self.store, Item(ref, 0, 0.0, source.digest, frozenset()), since)
 
     def _line(self, line: Runner, source: Source, uid: str) -> dict[Want, Ref]:
         """From a scan to what is wanted of it: one line a stage."""
@@ -228,6 +233,40 @@ class _Cutting:
 
 def gigabytes(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
+
+
+STAGES: dict[str, Stage] = {s.name: s for s in (dataset_stage, load, outline, cut, patch, mine)}
+
+
+def parsed(settings: list[str]) -> dict[str, Params]:
+    """``--set`` as parameters by stage, the others at their defaults; UsageError says what was allowed."""
+    return {name: stage.params() for name, stage in STAGES.items()} | parse_params(STAGES, settings)
+
+
+def run_cache(folder: Path, params: Mapping[str, Params], *, direct: bool, table: Path | None, **options: Any) -> Cached:
+    """``cache`` at the terminal, with or without Prefect's engine, which is told tokens and never a path."""
+    if not folder.is_dir():
+        raise InputError("there is no folder at the given path: give the folder of a data set", private=str(folder))
+    index = open_index()
+    watching.set(TerminalWatcher(Console(stderr=True)))
+    settle(options["device"], options["precision"])
+    run: Any = cache.fn if direct else cache
+    return run(source=index.token(folder), table=index.token(table) if table else None, **options, **params)
+
+
+def show_cached(done: Cached, as_json: bool) -> None:
+    """How many artifacts there are, and what was skipped and why."""
+    import json
+
+    counts = {name: len(getattr(done, name)) for name in ("examples", "patches", "mined")}
+    if as_json:
+        refs = {name: [str(r) for r in getattr(done, name)] for name in counts}
+        print(json.dumps({"dataset": str(done.dataset), **refs, "skipped": done.skipped}, indent=1))
+        return
+    console = wide_console()
+    console.print(f"{done.dataset}  " + ", ".join(f"{n} of {name}" for name, n in counts.items() if n), highlight=False)
+    for uid, why in done.skipped.items():
+        console.print(f"! skipped {uid}: {why}", highlight=False, markup=False)
 
 
 @flow(name="cache", persist_result=False)

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from artifacts.dataset import Dataset
-from artifacts.private_index import PrivateIndex
+from artifacts.errors import HounsfieldError
+from artifacts.geometry import Geometry
+from artifacts.private_index import PrivateIndex, signature
 from artifacts.store import Ref, Store
 from flows.console import watcher
 from flows.settle import without_paths
 from tasks.datasets.dataset import DatasetParams, dataset
 from tasks.datasets.find import Layout, find_dataset
-from tasks.datasets.raw import RawDataset
+from tasks.datasets.raw import RawDataset, look_at_image
 from tasks.line import Line
+from tasks.reading.found import FoundSeries
+from tasks.reading.header_index import HeaderIndex
+from tasks.reading.images import image_files
+from tasks.reading.read import READER
 
 
 @dataclass(frozen=True)
@@ -35,8 +42,9 @@ def gather(
     table: Path | None = None,
 ) -> Gathered:
     """The data set in ``folder`` as an artifact, made only where it is not there. Raises InputError where there is none."""
+    headers = HeaderIndex(index.folder / "headers", index.token)
     with without_paths():
-        raw = find_dataset(folder, layout, table)
+        raw = find_dataset(folder, layout, table, look=partial(remembered, index), series_in=partial(series_in, headers))
     line = Line(store, index.token(folder), params={"dataset": params}, watcher=watcher())
     try:
         ref = line(dataset, raw=raw)
@@ -45,13 +53,31 @@ def gather(
     return Gathered(ref, store.read(ref, Dataset), raw)
 
 
-def show_dataset(found: Dataset, ref: Ref) -> None:
+def series_in(headers: HeaderIndex, folder: Path) -> list[FoundSeries]:
+    """Every series below ``folder``; only files that are new or changed are opened."""
+    return [headers.found(seen) for seen in headers.look([folder]).seen.values() if seen.kind == "series"]
+
+
+def remembered(index: PrivateIndex, path: Path) -> tuple[FoundSeries, Geometry | None]:
+    """What the header of an image file says, from memory where nobody touched the file."""
+    try:
+        mark = signature(image_files(path), path.parent, READER)
+    except (OSError, HounsfieldError):  # nothing to remember it by
+        return look_at_image(path)
+    known = index.header(mark)
+    if known is None:
+        known = look_at_image(path)
+        index.remember_header(mark, known)
+    return known
+
+
+def show_dataset(gathered: Gathered) -> None:
     """What is there, as tables on stdout."""
     from rich.table import Table
 
     from flows.console import wide_console
 
-    console = wide_console()
+    found, ref, console = gathered.dataset, gathered.ref, wide_console()
     console.print(f"{ref}  {found.preview({}).headline}", highlight=False, soft_wrap=True)
     for title, rows in (("by split", found.by_split()), ("by fold", found.by_fold()), ("nodules by size", by_size(found))):
         table = Table(*map(str, rows[0]), title=title, title_justify="left") if rows else None
@@ -74,8 +100,9 @@ def by_size(found: Dataset) -> list[dict[str, Any]]:
     ]
 
 
-def as_json(found: Dataset, ref: Ref) -> dict[str, Any]:
+def described(gathered: Gathered) -> dict[str, Any]:
     """The same for machines."""
+    found, ref = gathered.dataset, gathered.ref
     return {
         "ref": str(ref),
         "layout": found.layout,

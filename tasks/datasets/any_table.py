@@ -7,7 +7,7 @@ from pathlib import Path
 
 from artifacts.errors import InputError
 from tasks.datasets import luna16
-from tasks.datasets.raw import Entry, RawDataset, grid_of
+from tasks.datasets.raw import Entry, LookAtImage, RawDataset, grid_of
 from tasks.datasets.splits import identity_of
 from tasks.datasets.table import columns_of
 from tasks.reading.found import FoundSeries
@@ -21,7 +21,12 @@ def recognise(files: list[Path]) -> bool:
 
 
 def gather(
-    folder: Path, files: list[Path], series: list[FoundSeries], patients: Mapping[str, str], table: Path | None
+    folder: Path,
+    files: list[Path],
+    series: list[FoundSeries],
+    patients: Mapping[str, str],
+    look: LookAtImage,
+    table: Path | None = None,
 ) -> RawDataset:
     """``series``: every series of the folder; patients: series UID -> patient's ID. The table is the one given, or the only one.
 
@@ -46,7 +51,7 @@ def gather(
         if found.source_format != "dicom":
             inner = found.files[0].relative_to(folder).parts[:-1]
             if image_suffix(found.files[0]) and not any(part.lower().startswith(luna16.NOT_SCANS) for part in inner):
-                luna16.add_image(raw, found.files[0])
+                luna16.add_image(raw, found.files[0], look)
         elif found.eligible(partial=True):
             add_dicom(raw, found, patients.get(found.uid, ""))
     return raw

@@ -130,7 +130,7 @@ def outside(centers_lps_mm: NDArray[np.float64], grid: Geometry | None) -> NDArr
     if grid is None or not len(centers_lps_mm):
         return np.zeros(len(centers_lps_mm), bool)
     zyx = grid.zyx_from_lps_mm(centers_lps_mm)
-    return ((zyx < -1) | (zyx > np.array(grid.shape_zyx))).any(axis=1)
+    return np.asarray(((zyx < -1) | (zyx > np.array(grid.shape_zyx))).any(axis=1))
 
 
 def _inside(nodules: Sequence[Nodule], grids: dict[str, Geometry | None], notes: Notes) -> list[int]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 from artifacts.errors import InputError
 from tasks.datasets import any_table, lidc, luna16
-from tasks.datasets.raw import RawDataset
+from tasks.datasets.raw import LookAtImage, RawDataset, look_at_image
 from tasks.reading.find import files_in, find_series
 from tasks.reading.found import FoundSeries
 
@@ -19,8 +20,18 @@ WAYS = {
 }
 
 
-def find_dataset(folder: Path, layout: Layout = "auto", table: Path | None = None) -> RawDataset:
-    """The data set in ``folder``. Raises InputError where there is none, saying what one looks like."""
+def find_dataset(
+    folder: Path,
+    layout: Layout = "auto",
+    table: Path | None = None,
+    *,
+    look: LookAtImage = look_at_image,
+    series_in: Callable[[Path], list[FoundSeries]] = find_series,
+) -> RawDataset:
+    """The data set in ``folder``. Raises InputError where there is none, saying what one looks like.
+
+    ``look`` and ``series_in`` read headers, or remember them.
+    """
     if not folder.is_dir():
         raise InputError("there is no folder at the given path: give the folder of a data set", private=str(folder))
     if table and not table.is_file():
@@ -28,12 +39,12 @@ def find_dataset(folder: Path, layout: Layout = "auto", table: Path | None = Non
     files = files_in(folder)
     chosen = layout if layout != "auto" else recognised(files, table)
     if chosen == "luna16":
-        return luna16.gather(folder, files)
-    series = find_series(folder)
+        return luna16.gather(folder, files, look)
+    series = series_in(folder)
     patients = {s.uid: patient_of(s) for s in series if s.source_format == "dicom"}
     if chosen == "lidc":
         return lidc.gather(files, series, patients)
-    return any_table.gather(folder, files, series, patients, table)
+    return any_table.gather(folder, files, series, patients, look, table)
 
 
 def recognised(files: list[Path], table: Path | None) -> str:

@@ -1,2 +1,15 @@
-def truth(raw, params, notes):
+"""LIDC."""
+
+from tasks.datasets.luna16 import Truth
+
+
+def recognise(files):
+    return False
+
+
+def gather(files, series, patients):
+    raise NotImplementedError
+
+
+def truth(raw, params, notes) -> Truth:
     raise NotImplementedError

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from artifacts.dataset import UNMEASURED, Candidates, Nodule, Outlines
-from artifacts.errors import HounsfieldError, InputError
+from artifacts.errors import InputError
 from tasks.datasets import table as tables
-from tasks.datasets.raw import Entry, RawDataset
+from tasks.datasets.raw import Entry, LookAtImage, RawDataset
 from tasks.datasets.splits import identity_of
 from tasks.datasets.table import CENTER, Notes, Table, optional, read_table, with_centers, without_repeated
-from tasks.reading.images import IMAGE_SUFFIXES, image_header, image_series, image_suffix
+from tasks.reading.images import IMAGE_SUFFIXES, image_suffix
 
 if TYPE_CHECKING:
     from tasks.datasets.dataset import DatasetParams
@@ -57,7 +57,7 @@ def recognise(files: list[Path]) -> bool:
     return bool(images) and ("annotations.csv" in names or any(SUBSET.fullmatch(f.parent.name) for f in images))
 
 
-def gather(folder: Path, files: list[Path]) -> RawDataset:
+def gather(folder: Path, files: list[Path], look: LookAtImage) -> RawDataset:
     """Every image but lung segmentations, and the tables by their names, wherever they lie below ``folder``."""
     raw = RawDataset("luna16", [], tables_in(files))
     if "annotations" not in raw.tables:
@@ -66,7 +66,7 @@ def gather(folder: Path, files: list[Path]) -> RawDataset:
         inner = path.relative_to(folder).parts[:-1]
         if image_suffix(path) and not any(part.lower().startswith(NOT_SCANS) for part in inner):
             subset = next((int(m[1]) for part in reversed(inner) if (m := SUBSET.fullmatch(part))), None)
-            add_image(raw, path, subset)
+            add_image(raw, path, look, subset)
     return raw
 
 
@@ -77,19 +77,16 @@ def tables_in(files: list[Path]) -> dict[str, bytes]:
     for path in sorted(files, key=lambda f: (len(f.parts), str(f))):
         by_name.setdefault(path.name.lower(), path)
     for what, names in FILES.items():
-        path = next((by_name[n] for n in names if n in by_name), None)
-        if path:
-            found[what] = path.read_bytes()
+        there = next((by_name[n] for n in names if n in by_name), None)
+        if there:
+            found[what] = there.read_bytes()
     return found
 
 
-def add_image(raw: RawDataset, path: Path, official: int | None = None) -> None:
+def add_image(raw: RawDataset, path: Path, look: LookAtImage, official: int | None = None) -> None:
     """One image file as an entry; one whose header cannot be read is a problem, and kept, so that it is told when it is cut."""
-    series = image_series(path)
-    try:
-        grid = image_header(path).geometry
-    except (HounsfieldError, OSError):
-        grid = None
+    series, grid = look(path)
+    if grid is None:
         raw.problems.append(f"scan {series.uid}: its header cannot be read")
     raw.entries.append(Entry(series.uid, identity_of(series.uid), series.n_slices, grid, official))
     raw.series.setdefault(series.uid, series)

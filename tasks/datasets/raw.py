@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
+from artifacts.errors import HounsfieldError
 from artifacts.geometry import Geometry, Vector
+from tasks.reading.eligibility import normal_of
 from tasks.reading.found import FoundSeries
+from tasks.reading.images import image_header, image_series
 
 
 @dataclass(frozen=True)
@@ -60,13 +65,23 @@ class RawDataset:
         return self
 
 
+LookAtImage = Callable[[Path], tuple[FoundSeries, Geometry | None]]  # None: the header cannot be read
+
+
+def look_at_image(path: Path) -> tuple[FoundSeries, Geometry | None]:
+    """A file as a series, and where its voxels lie."""
+    try:
+        grid = image_header(path).geometry
+    except (HounsfieldError, OSError):
+        grid = None
+    return image_series(path), grid
+
+
 def grid_of(found: FoundSeries) -> Geometry | None:
     """Where the voxels of a DICOM series lie, by its headers."""
     slices = found.slices
     if len(slices) < 2 or not found.spacing:
         return None
-    from tasks.reading.eligibility import normal_of
-
     first = slices[0]
     normal = normal_of(first.orientation)  # type: ignore[arg-type]
     row, column = first.orientation[:3], first.orientation[3:]  # type: ignore[index]
