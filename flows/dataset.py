@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from artifacts.dataset import Dataset
 from artifacts.errors import HounsfieldError
-from artifacts.geometry import Geometry
 from artifacts.private_index import PrivateIndex, signature
 from artifacts.store import Ref, Store
 from flows.console import watcher
 from flows.settle import without_paths
 from tasks.datasets.dataset import DatasetParams, dataset
 from tasks.datasets.find import Layout, find_dataset
+from tasks.datasets.lidc_xml import read_xml
 from tasks.datasets.raw import RawDataset, look_at_image
 from tasks.line import Line
 from tasks.reading.found import FoundSeries
 from tasks.reading.header_index import HeaderIndex
-from tasks.reading.images import image_files
+from tasks.reading.images import image_files, image_suffix
 from tasks.reading.read import READER
+
+LOOKS = 1  # rises whenever the same file would be seen otherwise
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,14 @@ def gather(
     """The data set in ``folder`` as an artifact, made only where it is not there. Raises InputError where there is none."""
     headers = HeaderIndex(index.folder / "headers", index.token)
     with without_paths():
-        raw = find_dataset(folder, layout, table, look=partial(remembered, index), series_in=partial(series_in, headers))
+        raw = find_dataset(
+            folder,
+            layout,
+            table,
+            look=partial(remembered, index, look_at_image),
+            look_at_xml=partial(remembered, index, read_xml),
+            series_in=partial(series_in, headers),
+        )
     line = Line(store, index.token(folder), params={"dataset": params}, watcher=watcher())
     try:
         ref = line(dataset, raw=raw)
@@ -58,15 +68,19 @@ def series_in(headers: HeaderIndex, folder: Path) -> list[FoundSeries]:
     return [headers.found(seen) for seen in headers.look([folder]).seen.values() if seen.kind == "series"]
 
 
-def remembered(index: PrivateIndex, path: Path) -> tuple[FoundSeries, Geometry | None]:
-    """What the header of an image file says, from memory where nobody touched the file."""
+Seen = TypeVar("Seen")
+
+
+def remembered(index: PrivateIndex, look: Callable[[Path], Seen], path: Path) -> Seen:
+    """What ``look`` sees in a file, from memory where nobody touched it (an image's voxels included)."""
     try:
-        mark = signature(image_files(path), path.parent, READER)
+        files = image_files(path) if image_suffix(path) else (path,)
+        mark = signature(files, path.parent, f"{READER}/{look.__name__}/{LOOKS}")
     except (OSError, HounsfieldError):  # nothing to remember it by
-        return look_at_image(path)
+        return look(path)
     known = index.header(mark)
     if known is None:
-        known = look_at_image(path)
+        known = look(path)
         index.remember_header(mark, known)
     return known
 

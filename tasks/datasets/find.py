@@ -8,7 +8,8 @@ from typing import Literal
 
 from artifacts.errors import InputError
 from tasks.datasets import any_table, lidc, luna16
-from tasks.datasets.raw import LookAtImage, RawDataset, look_at_image
+from tasks.datasets.lidc_xml import read_xml
+from tasks.datasets.raw import LookAtImage, LookAtXml, RawDataset, look_at_image
 from tasks.reading.find import files_in, find_series
 from tasks.reading.found import FoundSeries
 
@@ -26,11 +27,12 @@ def find_dataset(
     table: Path | None = None,
     *,
     look: LookAtImage = look_at_image,
+    look_at_xml: LookAtXml = read_xml,
     series_in: Callable[[Path], list[FoundSeries]] = find_series,
 ) -> RawDataset:
     """The data set in ``folder``. Raises InputError where there is none, saying what one looks like.
 
-    ``look`` and ``series_in`` read headers, or remember them.
+    ``look``, ``look_at_xml`` and ``series_in`` read files, or remember what was in them.
     """
     if not folder.is_dir():
         raise InputError("there is no folder at the given path: give the folder of a data set", private=str(folder))
@@ -43,7 +45,7 @@ def find_dataset(
     series = series_in(folder)
     patients = {s.uid: patient_of(s) for s in series if s.source_format == "dicom"}
     if chosen == "lidc":
-        return lidc.gather(files, series, patients)
+        return lidc.gather(files, series, patients, look_at_xml)
     return any_table.gather(folder, files, series, patients, look, table)
 
 

@@ -6,10 +6,12 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from artifacts.errors import HounsfieldError
 from artifacts.geometry import Geometry, Vector
+from tasks.datasets.lidc_xml import ReadScan
 from tasks.reading.eligibility import normal_of
 from tasks.reading.found import FoundSeries
 from tasks.reading.images import image_header, image_series
@@ -30,13 +32,18 @@ class Entry:
     official: int | None = None
     slice_places: tuple[tuple[str, Vector], ...] = ()  # SOP instance UID, LPS mm of the first voxel
 
+    @cached_property
+    def places(self) -> dict[str, Vector]:
+        return dict(self.slice_places)
+
 
 @dataclass
 class RawDataset:
     """What the ``dataset`` stage takes.
 
     layout    luna16, lidc or table
-    tables    what it is -> its bytes: annotations, excluded, candidates, malignancy, scans; of LIDC-IDRI series UID -> XML
+    tables    what it is -> its bytes: annotations, excluded, candidates, malignancy, scans
+    readings  of LIDC-IDRI: series UID -> what its readers said
     names     file name (without suffix) -> uid, for tables that name scans by their files; in memory only
     problems  what was wrong so far, one line each, without paths
     series    uid -> the series' files; private: never in an artifact, nor in the digest
@@ -45,6 +52,7 @@ class RawDataset:
     layout: str
     entries: list[Entry]
     tables: dict[str, bytes]
+    readings: dict[str, ReadScan] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     series: dict[str, FoundSeries] = field(default_factory=dict)
@@ -58,6 +66,8 @@ class RawDataset:
         for name, data in sorted(self.tables.items()):
             h.update(f"\0{name}\0{len(data)}\0".encode())
             h.update(data)
+        for _, scan in sorted(self.readings.items()):
+            h.update(scan.digest())
         h.update(json.dumps([sorted(self.names.items()), self.problems]).encode())
         return h.hexdigest()
 
@@ -65,6 +75,7 @@ class RawDataset:
         return self
 
 
+LookAtXml = Callable[[Path], ReadScan | None]  # None: not to be read
 LookAtImage = Callable[[Path], tuple[FoundSeries, Geometry | None]]  # None: the header cannot be read
 
 
