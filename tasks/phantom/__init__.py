@@ -6,5 +6,6 @@ are not patients: what is measured on them is synthetic and says little about re
 
 from tasks.phantom.nodules import NoduleSpec, PhantomNodule
 from tasks.phantom.phantom import Phantom, make_phantom
+from tasks.phantom.splits import GENERATOR, HELD_OUT, data_phantom
 
-__all__ = ["NoduleSpec", "Phantom", "PhantomNodule", "make_phantom"]
+__all__ = ["GENERATOR", "HELD_OUT", "NoduleSpec", "Phantom", "PhantomNodule", "data_phantom", "make_phantom"]

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.phantom.disease import emphysema, hazes
 from tasks.phantom.shapes import Field, ellipsoid, join, meet, tube
+from tasks.phantom.style import CLASSIC, Look
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,11 @@ class Build:
     rib_spacing: float
     rib_phase: float
     spine_y: float
+    depth_of_organs: float = 0.0  # the half depth that heart and vessels were drawn for
+
+    def __post_init__(self) -> None:
+        if not self.depth_of_organs:
+            object.__setattr__(self, "depth_of_organs", self.half_depth)
 
 
 def draw_build(rng: np.random.Generator) -> Build:
@@ -49,6 +56,27 @@ def draw_build(rng: np.random.Generator) -> Build:
     )
 
 
+def draw_varied_build(rng: np.random.Generator) -> Build:
+    """People of all shapes: slight to stout, barrel chests, shallow and deep breaths."""
+    s = rng.uniform(0.86, 1.08)
+    half_depth = s * rng.uniform(82, 112)
+    return Build(
+        scale=s,
+        height=s * rng.uniform(225, 275),
+        half_width=s * rng.uniform(120, 142),
+        half_depth=half_depth,
+        dome_right=s * rng.uniform(34, 66),
+        dome_left=s * rng.uniform(20, 52),
+        heart=rng.uniform(0.85, 1.18),
+        wall=rng.uniform(14, 23),
+        fat=rng.uniform(3, 32),
+        rib_spacing=s * rng.uniform(22, 28),
+        rib_phase=rng.uniform(0, 25),
+        spine_y=half_depth - s * rng.uniform(22, 31),
+        depth_of_organs=s * rng.uniform(82, 92),
+    )
+
+
 @dataclass(frozen=True)
 class Anatomy:
     """Fields ``[z, y, x]`` float32 on a coarse grid; ``axes`` are its z, y, x coordinates in mm."""
@@ -64,6 +92,8 @@ class Anatomy:
     bone: Field
     texture: Field  # HU to add to the lung: gravity, mottle
     fissure: Field  # mm from the nearest fissure
+    gas: Field  # in the stomach
+    look: Look = CLASSIC
 
     def at(self, field: Field, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Values of a field at points ``[n, 3]`` (x, y, z) by linear interpolation."""
@@ -75,17 +105,27 @@ class Anatomy:
 
 
 def make_anatomy(
-    rng: np.random.Generator, build: Build, step_mm: float, half_extent_mm: tuple[float, float], z_mm: tuple[float, float]
+    rng: np.random.Generator,
+    build: Build,
+    step_mm: float,
+    half_extent_mm: tuple[float, float],
+    z_mm: tuple[float, float],
+    look: Look = CLASSIC,
 ) -> Anatomy:
     """``half_extent_mm`` along y and x, ``z_mm`` from and to: the coarse grid covers them with a margin of two steps."""
     ends = (z_mm, (-half_extent_mm[0], half_extent_mm[0]), (-half_extent_mm[1], half_extent_mm[1]))
     az, ay, ax = (np.arange(lo - 2 * step_mm, hi + 3 * step_mm, step_mm, dtype=np.float32) for lo, hi in ends)
     z, y, x = np.meshgrid(az, ay, ax, indexing="ij", sparse=True)
+    if look.warp_mm:
+        z, y, x = (g + w for g, w in zip((z, y, x), warp(rng, (len(az), len(ay), len(ax)), step_mm, look.warp_mm), strict=True))
     cage = _cage(build, x, y, z)
-    organs, mediastinum = _mediastinum(build, x, y, z)
+    organs, mediastinum = _mediastinum(build, x, y * (build.depth_of_organs / build.half_depth), z, look.waist_mm)
     below = _below_diaphragm(build, x, y, z)
     lung = meet(cage, -mediastinum, below, blend_mm=5.0)
-    body, muscle = _wall(build, x, y, z)
+    body, muscle = _wall(build, x, y, z, look.breast_mm)
+    if look.warp_mm:  # fat lies between the muscles too
+        muscle = muscle + 3 * warp(rng, (len(az), len(ay), len(ax)), step_mm, (1.0, 0.5))[0]
+        mediastinum = np.maximum(mediastinum, body + 6)  # the spine stays under the skin
     fields = {
         "lung": lung,
         "cage": cage,
@@ -93,14 +133,38 @@ def make_anatomy(
         "body": body,
         "muscle": muscle,
         "organs": join(organs, meet(cage, -below, blend_mm=2.0), blend_mm=3.0),
-        "bone": _bones(build, cage, x, y, z),
-        "texture": _texture(rng, build, lung, cage, y, step_mm),
+        "bone": np.maximum(_bones(build, cage, x, y, z), body + 3) if look.warp_mm else _bones(build, cage, x, y, z),
+        "texture": _texture(rng, build, lung, cage, y, z, step_mm, look),
         "fissure": _fissures(build, x, y, z),
+        "gas": _gas(build, x, y, z) if look.gas else np.full((1, 1, 1), 1e3),
     }
     full = (len(az), len(ay), len(ax))
-    return Anatomy(
-        build, (az, ay, ax), **{k: np.ascontiguousarray(np.broadcast_to(f, full), dtype=np.float32) for k, f in fields.items()}
-    )
+    whole = {k: np.ascontiguousarray(np.broadcast_to(f, full), dtype=np.float32) for k, f in fields.items()}
+    return Anatomy(build, (az, ay, ax), **whole, look=look)
+
+
+def warp(
+    rng: np.random.Generator, shape: tuple[int, int, int], step_mm: float, sd_mm: tuple[float, float]
+) -> list[NDArray[np.float32]]:
+    """Three smooth random fields (mm): cubic splines with knots 50 mm and 18 mm apart, each with its standard deviation."""
+    fields = []
+    for _ in range(3):
+        total = np.zeros(shape, dtype=np.float32)
+        for knot_mm, sd in zip((50.0, 18.0), sd_mm, strict=True):
+            basis = [_splines(n, knot_mm / step_mm) for n in shape]
+            knots = rng.standard_normal([b.shape[1] for b in basis]).astype(np.float32)
+            for b in basis:  # each contraction turns the axes by one
+                knots = np.tensordot(knots, b, axes=(0, 1))
+            total += np.float32(sd / 0.33) * knots  # 0.33: the standard deviation of splines over random knots
+        fields.append(total)
+    return fields
+
+
+def _splines(n: int, knot: float) -> NDArray[np.float32]:
+    """Values ``[n, knots]`` of the cubic B-splines whose knots are ``knot`` points apart."""
+    at = np.arange(n)[:, None] / knot + 1 - np.arange(int(np.ceil(n / knot)) + 4)
+    u = np.abs(at)
+    return np.where(u < 1, 2 / 3 - u**2 + 0.5 * u**3, np.maximum(2 - u, 0) ** 3 / 6).astype(np.float32)
 
 
 def _upper(build: Build, z: Field) -> Field:
@@ -122,7 +186,7 @@ def _cage(build: Build, x: Field, y: Field, z: Field) -> Field:
     return meet(0.9 * side, (z - build.height) * 0.9, blend_mm=12)
 
 
-def _mediastinum(build: Build, x: Field, y: Field, z: Field) -> tuple[Field, Field]:
+def _mediastinum(build: Build, x: Field, y: Field, z: Field, waist_mm: float) -> tuple[Field, Field]:
     """Soft organs (heart, great vessels), and all that keeps the lungs apart."""
     s, h = build.scale, build.heart
     heart = ellipsoid(x, y + 0.25 * (x - 20), z, (20 * s, -30 * s, 78 * s), (60 * s * h, 44 * s * h, 52 * s * h))
@@ -143,7 +207,7 @@ def _mediastinum(build: Build, x: Field, y: Field, z: Field) -> tuple[Field, Fie
     )
     organs = join(heart, aorta, arteries, branches, blend_mm=5)
     spine = tube(x, y, z, (0, build.spine_y, -80), (0, build.spine_y + 10 * s, 320), 22 * s)
-    waist = (25 + 9 * _upper(build, z) ** 2) * s
+    waist = (waist_mm + 9 * _upper(build, z) ** 2) * s
     column = 0.8 * _radial(x, y - 2, waist, 80 * s + 0 * z, 2.0)
     return organs, join(organs, spine, column, blend_mm=14)
 
@@ -159,13 +223,23 @@ def _below_diaphragm(build: Build, x: Field, y: Field, z: Field) -> Field:
     return 0.75 * (np.maximum(surface, -18 * s) - z)
 
 
-def _wall(build: Build, x: Field, y: Field, z: Field) -> tuple[Field, Field]:
+def _wall(build: Build, x: Field, y: Field, z: Field, breast_mm: float) -> tuple[Field, Field]:
     u = _upper(build, z)
     wall, fat = build.wall, build.fat
     a, b = build.half_width + wall + 6 * u, (build.half_depth + wall) * (1 - 0.10 * u)
     muscle = 0.9 * _radial(x, y - 4, a, b, 2.5)
     body = 0.9 * _radial(x, y - 4 + 0.5 * fat, a + fat, b + 1.4 * fat, 2.4)
+    if breast_mm > 0:
+        front = -(build.half_depth + wall + fat)
+        breasts = [ellipsoid(x, y, z, (side * 68.0, front, 95.0), (54.0, breast_mm, 60.0)) for side in (-1, 1)]
+        body = join(body, *breasts, blend_mm=14)
     return body, muscle
+
+
+def _gas(build: Build, x: Field, y: Field, z: Field) -> Field:
+    """The stomach's bubble under the left dome: air that is no lung."""
+    s = build.scale
+    return ellipsoid(x, y, z, (70 * s, -28 * s, build.dome_left - 38 * s), (34 * s, 26 * s, 18 * s))
 
 
 def _bones(build: Build, cage: Field, x: Field, y: Field, z: Field) -> Field:
@@ -185,15 +259,20 @@ def _bones(build: Build, cage: Field, x: Field, y: Field, z: Field) -> Field:
     return np.minimum.reduce(np.broadcast_arrays(ribs, sternum, vertebra, arch, spinous, scapula))
 
 
-def _texture(rng: np.random.Generator, build: Build, lung: Field, cage: Field, y: Field, step_mm: float) -> Field:
-    """Denser towards the back and just inside the dependent pleura, with a soft mottle."""
+def _texture(
+    rng: np.random.Generator, build: Build, lung: Field, cage: Field, y: Field, z: Field, step_mm: float, look: Look
+) -> Field:
+    """Denser towards the back and just inside the dependent pleura, with a soft mottle, and what disease adds."""
     from scipy.ndimage import gaussian_filter
 
     noise = rng.standard_normal(lung.shape).astype(np.float32)
     coarse, fine = gaussian_filter(noise, 12 / step_mm), gaussian_filter(noise, 1.2)
-    mottle = 12 * coarse / coarse.std() + 9 * fine / fine.std()
-    dependent = np.clip(y / build.half_depth, 0, 1) ** 2 * 60 * np.exp(-((cage / 7) ** 2))
-    return mottle + 22 * y / build.half_depth + dependent
+    mottle = look.mottle_hu[0] * coarse / coarse.std() + look.mottle_hu[1] * fine / fine.std()
+    dependent = np.clip(y / build.half_depth, 0, 1) ** 2 * look.dependent_hu * np.exp(-((cage / look.dependent_mm) ** 2))
+    texture = mottle + look.gravity_hu * y / build.half_depth + dependent
+    if look.emphysema:
+        texture = texture + emphysema(rng, lung, z / build.height, step_mm, look)
+    return texture + hazes(rng, lung, step_mm, look.hazes) if look.hazes else texture
 
 
 def _fissures(build: Build, x: Field, y: Field, z: Field) -> Field:

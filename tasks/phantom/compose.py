@@ -11,11 +11,17 @@ from tasks.phantom.anatomy import Anatomy
 from tasks.phantom.canvas import Axes, Canvas
 from tasks.phantom.shapes import Field, inside
 
-FAT, MUSCLE, ORGAN, MARROW, CORTEX, AIR, LUNG = -95.0, 50.0, 42.0, 180.0, 620.0, -1000.0, -897.0
+FAT, MUSCLE, MARROW, CORTEX, AIR = -95.0, 50.0, 180.0, 620.0, -1000.0
 
 
-def lay_tissues(anatomy: Anatomy, axes: Axes) -> tuple[Canvas, NDArray[np.uint8]]:
-    """A canvas with everything but vessels and nodules, and the lungs' labels (1 right, 2 left, the patient's)."""
+def lay_tissues(
+    anatomy: Anatomy, axes: Axes, around: Field | None = None, grain: NDArray[np.float32] | None = None
+) -> tuple[Canvas, NDArray[np.uint8]]:
+    """A canvas with everything but vessels and nodules, and the lungs' labels (1 right, 2 left, the patient's).
+
+    around: HU ``[y, x]`` of what surrounds the body, air where None. grain: HU ``[n, y, x]`` to add to the lungs, plane k of the
+    canvas taking plane k modulo n.
+    """
     shape = tuple(len(a) for a in axes)
     canvas = Canvas(np.empty(shape, dtype=np.float32), axes)
     labels = np.empty(shape, dtype=np.uint8)
@@ -31,7 +37,7 @@ def lay_tissues(anatomy: Anatomy, axes: Axes) -> tuple[Canvas, NDArray[np.uint8]
             return along_y @ plane @ along_x.T
 
         lung = fine(anatomy.lung)
-        canvas.hu[k] = _plane(anatomy, fine, lung, edge)
+        canvas.hu[k] = _plane(anatomy, fine, lung, edge, around, None if grain is None else grain[k % len(grain)])
         labels[k] = (lung < 0) * side
     return canvas, labels
 
@@ -46,8 +52,11 @@ def _weights(coarse: Field, fine: Field) -> NDArray[np.float32]:
     return matrix
 
 
-def _plane(anatomy: Anatomy, fine: Callable[[Field], Field], lung: Field, edge: float) -> Field:
-    hu = np.full_like(lung, AIR)
+def _plane(
+    anatomy: Anatomy, fine: Callable[[Field], Field], lung: Field, edge: float, around: Field | None, grain: Field | None
+) -> Field:
+    look = anatomy.look
+    hu = np.full_like(lung, AIR) if around is None else around.astype(lung.dtype)
 
     def lay(distance: Field, value: float | Field) -> None:
         share = inside(distance, edge)
@@ -58,12 +67,15 @@ def _plane(anatomy: Anatomy, fine: Callable[[Field], Field], lung: Field, edge: 
     lay(fine(anatomy.muscle), MUSCLE)
     lay(mediastinum, FAT + 20)
     lay(np.maximum(mediastinum, fine(anatomy.cage)), FAT)
-    lay(fine(anatomy.organs), ORGAN)
+    lay(fine(anatomy.organs), look.organ_hu)
+    if look.gas:
+        lay(fine(anatomy.gas), AIR)
     bone = fine(anatomy.bone)
     lay(bone, CORTEX)
     lay(bone + 1.6, MARROW)
-    fissure = 90 * np.exp(-((fine(anatomy.fissure) / 0.9) ** 2))
-    lay(lung, LUNG + fine(anatomy.texture) + fissure)
+    fissure = look.fissure_hu * np.exp(-((fine(anatomy.fissure) / look.fissure_mm) ** 2))
+    parenchyma = look.lung_hu + fine(anatomy.texture) + fissure
+    lay(lung, parenchyma if grain is None else parenchyma + grain)
     return hu
 
 

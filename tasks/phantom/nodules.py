@@ -91,8 +91,16 @@ def draw_specs(rng: np.random.Generator, n: int) -> list[NoduleSpec]:
     return [NoduleSpec(diameter_mm=float(d)) for d in sizes]
 
 
-def complete(rng: np.random.Generator, spec: NoduleSpec) -> NoduleSpec:
+def draw_varied_specs(rng: np.random.Generator, n: int, thickness_mm: float) -> list[NoduleSpec]:
+    """``n`` nodules of 3-30 mm, none of them too small to be seen in slices of ``thickness_mm`` by anyone."""
+    sizes = np.clip(rng.lognormal(np.log(8.5), 0.55, n), max(3.0, 1.3 * thickness_mm), 30)
+    return [NoduleSpec(diameter_mm=float(d)) for d in sizes]
+
+
+def complete(rng: np.random.Generator, spec: NoduleSpec, *, varied: bool = False) -> NoduleSpec:
     """Every open wish settled by chance."""
+    if varied:
+        return _complete_varied(rng, spec)
     d = float(spec.diameter_mm if spec.diameter_mm is not None else np.clip(rng.lognormal(np.log(8.0), 0.5), 4, 25))
     kinds: list[Kind] = ["solid", "part-solid", "ground-glass", "calcified"]
     kind_odds = [0.66, 0.12, 0.10, 0.12] if d >= 6 else [0.85, 0.0, 0.0, 0.15]
@@ -106,7 +114,22 @@ def complete(rng: np.random.Generator, spec: NoduleSpec) -> NoduleSpec:
     return NoduleSpec(d, kind, margin, place, stretch)  # type: ignore[arg-type]
 
 
-def draw_shape(rng: np.random.Generator, spec: NoduleSpec) -> Shape:
+def _complete_varied(rng: np.random.Generator, spec: NoduleSpec) -> NoduleSpec:
+    """All kinds from 6 mm on; spicules from 7 mm on, more often on larger ones."""
+    d = float(spec.diameter_mm if spec.diameter_mm is not None else np.clip(rng.lognormal(np.log(8.5), 0.55), 3, 30))
+    kinds: list[Kind] = ["solid", "part-solid", "ground-glass", "calcified"]
+    kind_odds = [0.58, 0.16, 0.14, 0.12] if d >= 6 else [0.84, 0.0, 0.0, 0.16]
+    kind = spec.kind or kinds[rng.choice(4, p=kind_odds)]
+    spiky = float(np.clip(0.16 + 0.02 * (d - 8), 0.12, 0.45)) if d >= 7 and kind != "calcified" else 0.0
+    margins: list[Margin] = ["smooth", "lobulated", "spiculated"]
+    margin = spec.margin or margins[rng.choice(3, p=[0.6 * (1 - spiky), 0.4 * (1 - spiky), spiky])]
+    places: list[Place] = ["alone", "pleural", "vessel"]
+    place = spec.place or places[rng.choice(3, p=[0.42, 0.32, 0.26])]
+    stretch = spec.stretch or tuple(float(v) for v in rng.uniform(0.7, 1.35, 3))
+    return NoduleSpec(d, kind, margin, place, stretch)  # type: ignore[arg-type]
+
+
+def draw_shape(rng: np.random.Generator, spec: NoduleSpec, *, varied: bool = False) -> Shape:
     """The form of a complete spec, its mean axial diameter equal to ``spec.diameter_mm`` to about 0.1 mm."""
     from scipy.spatial.transform import Rotation
 
@@ -114,9 +137,15 @@ def draw_shape(rng: np.random.Generator, spec: NoduleSpec) -> Shape:
     radii = 0.5 * diameter * stretch / stretch.mean()
     n_lobes = {"smooth": 0, "lobulated": int(rng.integers(7, 12)), "spiculated": int(rng.integers(4, 8))}[str(spec.margin)]
     lobes = np.hstack([directions(rng, n_lobes), rng.uniform(0.2, 0.45, (n_lobes, 1))])
-    n_spicules = int(rng.integers(28, 42)) if spec.margin == "spiculated" else 0
+    if varied and spec.margin == "smooth":  # nothing that grows is an exact ellipsoid
+        lobes = np.hstack([directions(rng, 5), rng.uniform(0.03, 0.16, (5, 1))])
+    n_spicules = int(rng.integers(10 if varied else 28, 42)) if spec.margin == "spiculated" else 0
     lengths = rng.uniform(0.45, 1.0, (n_spicules, 1)) * min(0.5 * diameter, 7.0)
     hu = {"solid": (-10, 60), "part-solid": (-580, -480), "ground-glass": (-600, -480), "calcified": (250, 650)}[str(spec.kind)]
+    if varied:
+        hu = {"solid": (-60, 70), "part-solid": (-680, -420), "ground-glass": (-720, -430), "calcified": (180, 1100)}[
+            str(spec.kind)
+        ]
     turn = Rotation.random(random_state=rng).as_matrix()
     shape = Shape(
         spec, radii, turn, lobes, np.hstack([directions(rng, n_spicules), lengths]), rng.uniform(*hu), rng.uniform(0.4, 0.65)

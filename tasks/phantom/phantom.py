@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from artifacts.geometry import Geometry, Vector
 from artifacts.volume import Series, SourceSlice, Volume
-from tasks.phantom.anatomy import Anatomy, draw_build, make_anatomy
-from tasks.phantom.canvas import Axes, Canvas, draw_tubes
+from tasks.phantom.anatomy import draw_build, make_anatomy
+from tasks.phantom.canvas import Axes, draw_tubes
 from tasks.phantom.compose import add_noise, blur, lay_tissues
 from tasks.phantom.dicom import instance_uid, uid_of
-from tasks.phantom.mimics import draw_mimics
-from tasks.phantom.nodules import NoduleSpec, PhantomNodule, complete, draw_shape, draw_specs
-from tasks.phantom.placing import find_place, insert_nodule
-from tasks.phantom.vessels import Tubes, grow_vessels
+from tasks.phantom.mimics import Mimic, draw_mimics
+from tasks.phantom.nodules import NoduleSpec, PhantomNodule, draw_specs
+from tasks.phantom.placing import insert_all
+from tasks.phantom.style import Style
+from tasks.phantom.varied import make_varied
+from tasks.phantom.vessels import grow_vessels
 
 BELOW_MM, ABOVE_MM = 28.0, 12.0  # what is scanned below and above the lungs
 
@@ -25,13 +27,16 @@ BELOW_MM, ABOVE_MM = 28.0, 12.0  # what is scanned below and above the lungs
 @dataclass
 class Phantom:
     """volume; nodules: the truth; nodule_labels: uint8 ``[z, y, x]``, 0 or 1 + index into ``nodules``;
-    lung_labels: uint8 ``[z, y, x]``, 1 right and 2 left, nodules and vessels inside them included."""
+    lung_labels: uint8 ``[z, y, x]``, 1 right and 2 left, nodules and vessels inside them included; mimics: what is no nodule but
+    looks like one, centres LPS mm; facts: how it was scanned (varied phantoms: kernel, noise_hu, thickness_mm …)."""
 
     seed: int
     volume: Volume
     nodules: list[PhantomNodule]
     nodule_labels: NDArray[np.uint8]
     lung_labels: NDArray[np.uint8]
+    mimics: list[Mimic] = field(default_factory=list)
+    facts: dict[str, float | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,16 +61,22 @@ def make_phantom(
     noise_hu: float | None = None,
     mimics: float = 1.0,
     small: bool = False,
+    style: Style = "classic",
+    posed: bool = True,
 ) -> Phantom:
     """The phantom of ``seed``: the same arguments give the same phantom, and the chest does not depend on its nodules.
 
-    nodules      how many, or which; default three to six, at least two of them >= 7 mm
+    nodules      how many, or which; default three to six, at least two of them >= 7 mm (varied: one to five)
     shape_yx     voxels in plane (512, 512); as many slices as cover the lungs
-    spacing_zyx  millimetres, default (2, 0.7, 0.7)
-    noise_hu     standard deviation of the noise; default drawn, 14-30 HU
+    spacing_zyx  millimetres, default (2, 0.72, 0.72) (varied: drawn)
+    noise_hu     standard deviation of the noise; default drawn, 14-30 HU (varied: 8-90, by kernel, slice and dose)
     mimics       multiplies the numbers of scars, plaques and lymph nodes
     small        128 x 128 voxels of 2.6 mm, slices of 4 mm: a rough phantom for fast tests
+    style        "classic": one healthy kind of chest, one kind of scanner; "varied": patient, disease and scanner drawn
+    posed        varied: array axes may be flipped or oblique in the patient; without, they run along x, y and z
     """
+    if style == "varied":
+        return make_varied(seed, nodules, shape_yx, spacing_zyx, noise_hu, mimics, small, posed)
     anatomy_rng, vessel_rng, mimic_rng, nodule_rng, scan_rng = (
         np.random.default_rng(s) for s in np.random.SeedSequence([0x4E0D, seed]).spawn(5)
     )
@@ -78,14 +89,14 @@ def make_phantom(
     draw_tubes(canvas, vessels, 35)
     draw_tubes(canvas, walls, -60)
     draw_tubes(canvas, lumina, -1000, brighten=False)
-    taken = draw_mimics(mimic_rng, canvas, anatomy, mimics)
+    spots = draw_mimics(mimic_rng, canvas, anatomy, mimics)
     labels = np.zeros(canvas.hu.shape, dtype=np.uint8)
     specs = (
         nodules
         if isinstance(nodules, Sequence)
         else draw_specs(nodule_rng, int(nodule_rng.integers(3, 7)) if nodules is None else nodules)
     )
-    truth = _insert_all(nodule_rng, canvas, anatomy, vessels, specs, labels, taken)
+    truth = insert_all(nodule_rng, canvas, anatomy, vessels, specs, labels, [(s.center, s.radius_mm) for s in spots])
     hu = blur(canvas.hu, canvas.spacing, scanner.blur_mm)
     add_noise(scan_rng, hu, canvas.spacing, scanner.noise_hu, scanner.sharpness)
     table = np.round(scan_rng.uniform([-15, -40, -420], [15, 10, -150]), 1)  # where the scanner's origin is
@@ -93,7 +104,8 @@ def make_phantom(
     uid = uid_of("series", seed, nodules, scanner, mimics)
     volume = _volume(uid, hu, scanner, origin)
     moved = [replace(n, center_lps_mm=_moved(n.center_lps_mm, table)) for n in truth]
-    return Phantom(seed, volume, moved, labels, lung_labels)
+    seen = [replace(s, center=s.center + table) for s in spots]
+    return Phantom(seed, volume, moved, labels, lung_labels, seen)
 
 
 def _moved(point: Vector, by: NDArray[np.float64]) -> Vector:
@@ -121,30 +133,6 @@ def _axes(scanner: Scanner, height_mm: float) -> Axes:
     ny, nx = scanner.shape_yx
     z = np.arange(-BELOW_MM, height_mm + ABOVE_MM, dz)
     return z, (np.arange(ny) - 0.5 * (ny - 1)) * dy, (np.arange(nx) - 0.5 * (nx - 1)) * dx
-
-
-def _insert_all(
-    rng: np.random.Generator,
-    canvas: Canvas,
-    anatomy: Anatomy,
-    vessels: Tubes,
-    specs: Sequence[NoduleSpec],
-    labels: NDArray[np.uint8],
-    taken: list[tuple[NDArray[np.float64], float]],
-) -> list[PhantomNodule]:
-    """Draw each nodule where it fits. Where none of 20 draws fits, it goes without (a very full lung)."""
-    truth: list[PhantomNodule] = []
-    for wish in specs:
-        for _ in range(20):
-            spec = complete(rng, wish)
-            shape = draw_shape(rng, spec)
-            center = find_place(rng, anatomy, vessels, shape, taken)
-            if center is None:
-                continue
-            truth.append(insert_nodule(rng, canvas, anatomy, shape, center, labels, len(truth) + 1))
-            taken.append((center, shape.reach_mm))
-            break
-    return truth
 
 
 def _volume(uid: str, hu: NDArray[np.float32], scanner: Scanner, origin: NDArray[np.float64]) -> Volume:

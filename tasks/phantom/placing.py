@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.phantom.anatomy import Anatomy
 from tasks.phantom.canvas import Canvas
-from tasks.phantom.nodules import PhantomNodule, Place, Shape, directions, measure, risk, sample
+from tasks.phantom.filling import fill
+from tasks.phantom.nodules import NoduleSpec, PhantomNodule, Place, Shape, complete, directions, draw_shape, measure, risk, sample
 from tasks.phantom.shapes import Field
 from tasks.phantom.vessels import Tubes
+
+
+def insert_all(
+    rng: np.random.Generator,
+    canvas: Canvas,
+    anatomy: Anatomy,
+    vessels: Tubes,
+    specs: Sequence[NoduleSpec],
+    labels: NDArray[np.uint8],
+    taken: list[tuple[NDArray[np.float64], float]],
+) -> list[PhantomNodule]:
+    """Draw each nodule where it fits. Where none of 20 draws fits, it goes without (a very full lung)."""
+    truth: list[PhantomNodule] = []
+    for wish in specs:
+        for _ in range(20):
+            spec = complete(rng, wish, varied=anatomy.look.anywhere)
+            shape = draw_shape(rng, spec, varied=anatomy.look.anywhere)
+            center = find_place(rng, anatomy, vessels, shape, taken)
+            if center is None:
+                continue
+            truth.append(insert_nodule(rng, canvas, anatomy, shape, center, labels, len(truth) + 1))
+            taken.append((center, shape.reach_mm))
+            break
+    return truth
 
 
 def find_place(
@@ -21,7 +48,10 @@ def find_place(
     points = _proposals(rng, anatomy, vessels, r, place)
     lung, mid = anatomy.at(anatomy.lung, points), anatomy.at(anatomy.mediastinum, points)
     cage = anatomy.at(anatomy.cage, points)
-    if place == "pleural":  # on the ribs' side, well over half of it inside the lung
+    if anatomy.look.anywhere:  # on any pleura, the diaphragm's and the mediastinum's too, and near the hilum
+        deep = lung < -(shape.radii.max() * 1.1 + 1.5)
+        good = (lung < -0.35 * r) & (lung > -0.9 * r) & (mid > 0.3 * r) if place == "pleural" else deep & (mid > r + 2)
+    elif place == "pleural":  # on the ribs' side, well over half of it inside the lung
         good = (lung < -0.45 * r) & (lung > -0.8 * r) & (np.abs(cage - lung) < 2) & (mid > r + 15)
     else:
         good = (lung < -(shape.radii.max() * 1.2 + 2.5)) & (mid > r + 9)
@@ -71,10 +101,13 @@ def insert_nodule(
     box = canvas.box(center - shape.reach_mm, center + shape.reach_mm)
     assert box is not None
     share = canvas.occupancy(box, lambda x, y, z: shape.distance(x - cx, y - cy, z - cz), 0.45)
-    canvas.paint(box, share, shape.hu)
-    if spec.kind == "part-solid":
-        solid = canvas.occupancy(box, lambda x, y, z: shape.core_distance(x - cx, y - cy, z - cz, shape.core), 0.45)
-        canvas.paint(box, solid, 25.0)
+    if anatomy.look.anywhere:
+        fill(rng, canvas, anatomy.look, shape, center, box, share)
+    else:
+        canvas.paint(box, share, shape.hu)
+        if spec.kind == "part-solid":
+            solid = canvas.occupancy(box, lambda x, y, z: shape.core_distance(x - cx, y - cy, z - cz, shape.core), 0.45)
+            canvas.paint(box, solid, 25.0)
 
     def lung(x: Field, y: Field, z: Field) -> Field:
         points = np.stack([np.ravel(a) for a in np.broadcast_arrays(x + cx, y + cy, z + cz)], axis=1)

@@ -8,9 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.phantom.anatomy import Anatomy
-
-LEAF_RADIUS_MM = 0.55
-MURRAY = 1 / 2.7  # radius ~ (number of leaves)^MURRAY: Murray's law, a little steeper than its 1/3
+from tasks.phantom.style import CLASSIC, Look
 
 
 @dataclass(frozen=True)
@@ -41,12 +39,14 @@ def grow_vessels(rng: np.random.Generator, anatomy: Anatomy, twigs: int) -> tupl
         for artery in (True, False):
             root = np.array([side * 40 * s, (10 if artery else -6) * s, (140 if artery else 112) * s])
             points = scatter(rng, anatomy, twigs, side, depth_mm=3.5)
-            tree = grow_tree(rng, root, points)
+            tree = grow_tree(rng, root, points, anatomy.look)
             vessels.append(tree)
             if artery:
                 airways.append(_beside(tree, side))
     walls = concatenate([_windpipe(anatomy), *airways])
-    lumina = Tubes(walls.start, walls.end, *(np.maximum(r - 0.7, 0.72 * r) for r in (walls.start_radius, walls.end_radius)))
+    wall = anatomy.look.wall_mm
+    least = 0.72  # of the radius is air
+    lumina = Tubes(walls.start, walls.end, *(np.maximum(r - wall, least * r) for r in (walls.start_radius, walls.end_radius)))
     return concatenate(vessels), walls, lumina
 
 
@@ -70,18 +70,18 @@ def _thin_out(points: NDArray[np.float64], n: int) -> NDArray[np.float64]:
     return points[order[-n:]]
 
 
-def grow_tree(rng: np.random.Generator, root: NDArray[np.float64], points: NDArray[np.float64]) -> Tubes:
+def grow_tree(rng: np.random.Generator, root: NDArray[np.float64], points: NDArray[np.float64], look: Look = CLASSIC) -> Tubes:
     """Join points to a tree, nearest to the root first, each to the node that makes the way home short."""
     points = points[np.argsort(np.linalg.norm(points - root, axis=1))]
     nodes, way, parents = np.vstack([root, points]), np.zeros(len(points) + 1), np.zeros(len(points) + 1, dtype=int)
     for k in range(1, len(nodes)):
         gap = np.linalg.norm(nodes[:k] - nodes[k], axis=1)
-        parents[k] = np.argmin(gap + 0.35 * way[:k])
+        parents[k] = np.argmin(gap + look.homing * way[:k])
         way[k] = way[parents[k]] + gap[parents[k]]
     leaves = np.ones(len(nodes))
     for k in range(len(nodes) - 1, 0, -1):
         leaves[parents[k]] += leaves[k]
-    radius = np.minimum(LEAF_RADIUS_MM * leaves**MURRAY, 7.0)
+    radius = np.minimum(look.leaf_mm * leaves**look.murray, 7.0)
     return _bend(rng, nodes, parents, radius)
 
 

@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from tasks.phantom import NoduleSpec, Phantom, make_phantom
 from tasks.phantom.nodules import Kind
+from tasks.phantom.splits import SEEDS
+from tasks.phantom.style import Style
 
-FIRST_SEED = {"train": 1_000_000, "validation": 2_000_000, "test": 3_000_000}  # splits never share a seed
+FIRST_SEED = {split: seeds.start for split, seeds in SEEDS.items()}
 SLICE_MM = (1.0, 1.25, 1.5, 2.0, 2.0, 2.0, 2.5, 3.0)
 CHEST_MM = 370.0
 SUBSOLID: tuple[Kind, ...] = ("part-solid", "ground-glass")
@@ -18,20 +20,39 @@ SUBSOLID: tuple[Kind, ...] = ("part-solid", "ground-glass")
 
 def seeds(split: str, n: int) -> range:
     """``n`` seeds of a split: "train", "validation" or "test". Phantoms people ask for have seeds below a million."""
-    return range(FIRST_SEED[split], FIRST_SEED[split] + n)
+    return SEEDS[split][:n]
 
 
-def training_phantom(seed: int, nodules: int = 24) -> Phantom:
-    """A phantom with many nodules and mimics, voxels of 0.6-0.9 mm and slices of 1-3 mm drawn from the seed.
+def training_phantom(
+    seed: int,
+    nodules: int = 24,
+    *,
+    style: Style = "classic",
+    spacing_zyx: tuple[float, float, float] | None = None,
+    mimics: float = 2.0,
+) -> Phantom:
+    """A phantom with many nodules and mimics; array axes run along z, y, x of the patient (train with flips of your own).
 
-    A third of the nodules are small and subsolid, which chance alone seldom makes and networks most easily miss.
+    spacing_zyx: mm; without it drawn from the seed. Classic: 0.6-0.9 mm, slices of 1-3 mm; varied: field of view, slices, kernel
+    and dose as varied phantoms have them. A third of the nodules are small and subsolid, which chance alone seldom makes and
+    networks most easily miss.
     """
     rng = np.random.default_rng([0x7EA1, seed])
     dz, dx = float(rng.choice(SLICE_MM)), round(float(rng.uniform(0.6, 0.9)), 3)
-    n = 8 * round(CHEST_MM / dx / 8)
     faint = [NoduleSpec(float(rng.uniform(5, 13)), kind) for kind in SUBSOLID * (nodules // 6)]
     specs = [*faint, *(NoduleSpec() for _ in range(nodules - len(faint)))]
-    return make_phantom(seed, nodules=specs, shape_yx=(n, n), spacing_zyx=(dz, dx, dx), mimics=2.0)
+    if style == "classic" and spacing_zyx is None:
+        spacing_zyx = (dz, dx, dx)
+    shape = None if spacing_zyx is None else tuple(8 * round(CHEST_MM / d / 8) for d in spacing_zyx[1:])
+    return make_phantom(
+        seed,
+        nodules=specs,
+        shape_yx=shape,  # type: ignore[arg-type]
+        spacing_zyx=spacing_zyx,
+        mimics=mimics,
+        style=style,
+        posed=False,
+    )
 
 
 @dataclass
