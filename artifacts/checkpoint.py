@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from artifacts.errors import WeightsError
@@ -62,6 +62,9 @@ class Card(BaseModel):
     input: InputSpec
     positive_class: int = Field(1, description="Classifiers: index of the output that means yes")
     threshold: float = Field(0.5, gt=0, lt=1, description="Probability above which this network means yes")
+    temperature: float = Field(
+        1.0, ge=0.05, le=20, description="Classifiers: logits are divided by this, so that probabilities are shares (Guo, 2017)"
+    )
     training: dict[str, Any] = Field(default_factory=dict, description="Data, split, seeds, command, hardware, duration")
     metrics: dict[str, Any] = Field(default_factory=dict, description="What it scored on data it never saw, and how measured")
     licence: str
@@ -84,6 +87,8 @@ class Checkpoint:
         decides = {"role", "architecture", "arguments", "input", "positive_class"} | (
             {"threshold"} if self.card.role != "segmenter" else set()
         )
+        if self.card.temperature != 1:  # 1 changes nothing, and is what cards without one mean
+            decides |= {"temperature"}
         about = self.card.model_dump(mode="json", include=decides)
         h = hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=16)
         h.update(self.path.read_bytes())
@@ -97,6 +102,16 @@ class Checkpoint:
             return load_file(self.path)
         except (SafetensorError, OSError, ValueError) as e:
             raise WeightsError(f"the {self.card.role} checkpoint is damaged or cut short; import or build it again") from e
+
+
+def tempered(p: ArrayLike, temperature: float) -> NDArray[np.float64]:
+    """Probabilities with their logits divided by ``temperature``; NaN stays NaN, 0, 1/2 and 1 stay what they are."""
+    probability = np.asarray(p, dtype=np.float64)
+    if temperature == 1:
+        return probability
+    with np.errstate(divide="ignore"):
+        logit = np.log(probability) - np.log1p(-probability)
+        return np.asarray(1 / (1 + np.exp(-np.clip(logit / temperature, -700, 700))))
 
 
 def read_checkpoint(folder: Path, role: Role) -> Checkpoint:

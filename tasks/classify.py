@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
+from artifacts.checkpoint import tempered
 from artifacts.crops import Crops
 from artifacts.scores import Scores
 from tasks.nets import Network
@@ -46,4 +47,5 @@ def classify(
         p[doubtful] = (p[doubtful] + (len(FLIPS_ZYX) - 1) * others) / len(FLIPS_ZYX)
         flips[doubtful] = len(FLIPS_ZYX)
     progress(1.0)
+    p = tempered(p, network.card.temperature).astype(np.float32)
     return Scores("nodule", p, flips, network.card.threshold)

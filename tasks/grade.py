@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
+from artifacts.checkpoint import tempered
 from artifacts.crops import Crops
 from artifacts.scores import Scores
 from tasks.nets import Network
@@ -39,4 +40,5 @@ def grade(
     p[likely] = probabilities(network, crops, likely, views, progress)
     flips[likely] = len(views)
     progress(1.0)
+    p = tempered(p, network.card.temperature).astype(np.float32)
     return Scores("malignant", p, flips, network.card.threshold)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from artifacts.errors import InputError
 from tasks.evaluation.marks import Marks, Nodules
@@ -119,11 +119,17 @@ class Events:
 def events(matched: Matched, marks: Marks) -> Events:
     found = np.flatnonzero(matched.mark_of >= 0)
     false = np.flatnonzero(matched.role == FALSE)
-    p = np.concatenate([marks.probability[matched.mark_of[found]], marks.probability[false]])
-    scan = np.concatenate([matched.scan_of_nodule[found], matched.scan_of_mark[false]])
-    order = np.argsort(-p, kind="stable")
+    hits = marks.probability[matched.mark_of[found]], matched.scan_of_nodule[found]
     nodules = np.bincount(matched.scan_of_nodule[matched.counts], minlength=len(matched.scans))
-    return Events(p[order], order < len(found), scan[order], nodules)
+    return ordered(hits, (marks.probability[false], matched.scan_of_mark[false]), nodules)
+
+
+def ordered(hits: tuple[ArrayLike, ArrayLike], false: tuple[ArrayLike, ArrayLike], nodules: NDArray[np.int64]) -> Events:
+    """Events of (probability, scan) of nodules found and of false positives, and the number of nodules in each scan."""
+    p = np.concatenate([np.asarray(hits[0], dtype=np.float64), np.asarray(false[0], dtype=np.float64)])
+    scan = np.concatenate([np.asarray(hits[1], dtype=np.intp), np.asarray(false[1], dtype=np.intp)])
+    order = np.argsort(-p, kind="stable")
+    return Events(p[order], order < len(np.asarray(hits[0])), scan[order], nodules)
 
 
 @dataclass(frozen=True)
@@ -164,18 +170,32 @@ def froc(marks: Marks, nodules: Nodules, scans: Sequence[str], *, bootstraps: in
 
 def froc_of(matched: Matched, marks: Marks, *, bootstraps: int = 1000, seed: int = 0) -> Froc:
     """The same of marks that are matched already."""
-    e, n = events(matched, marks), len(matched.scans)
+    return froc_of_events(
+        events(matched, marks),
+        ignored=int((matched.role == IGNORED).sum()),
+        doubles=matched.doubles,
+        said=matched.said,
+        bootstraps=bootstraps,
+        seed=seed,
+    )
+
+
+def froc_of_events(
+    e: Events, *, ignored: int = 0, doubles: int = 0, said: Sequence[str] = (), bootstraps: int = 1000, seed: int = 0
+) -> Froc:
+    """The same of what the curve is made of; the rest is for the record."""
+    n, tp = len(e.nodules), int(e.hit.sum())
     at_rates = sensitivities(e, np.ones((1, n), dtype=np.int64))[0]
     drawn = sensitivities(e, draws(n, bootstraps, seed))
     samples = drawn.mean(axis=1)
     low, high = _percentiles(drawn)
     cpm_low, cpm_high = _percentiles(samples[:, None])
     return Froc(
-        tp=int((matched.mark_of >= 0).sum()),
-        fp=int((matched.role == FALSE).sum()),
-        fn=len(matched.missed),
-        ignored=int((matched.role == IGNORED).sum()),
-        doubles=matched.doubles,
+        tp=tp,
+        fp=len(e.hit) - tp,
+        fn=int(e.nodules.sum()) - tp,
+        ignored=ignored,
+        doubles=doubles,
         sensitivities=at_rates.tolist(),
         low=low.tolist(),
         high=high.tolist(),
@@ -185,7 +205,7 @@ def froc_of(matched: Matched, marks: Marks, *, bootstraps: int = 1000, seed: int
         scans=n,
         curve=_curve(e, n),
         samples=samples,
-        said=list(matched.said),
+        said=list(said),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,18 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 
-def page(title: str, preview: Preview, notes: Sequence[str] = ()) -> str:
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures with their captions, of ``total`` that there are."""
+
+    title: str
+    shown: Sequence[tuple[str, bytes]]
+    total: int
+
+
+def page(title: str, preview: Preview, notes: Sequence[str] = (), galleries: Sequence[Gallery] = ()) -> str:
     """HTML of ``preview`` under ``title``; ``notes``: paragraphs on how to read it."""
-    return _template().render(title=title, preview=preview, notes=notes, notice=NOTICE)
+    return _template().render(title=title, preview=preview, notes=notes, galleries=galleries, notice=NOTICE)
 
 
 @cache

@@ -163,3 +163,16 @@ def test_golden_values_of_the_published_classifiers(book, luna_chunks):
     malignant = grade(crops, nodule, params=GradeParams(flips=False), network=load_network(read_checkpoint(book, "malignancy")))
     assert malignant.probability[truth < 2] == pytest.approx([0.197855, 0.862082, 0.647134, 0.055444], abs=2e-4)
     assert np.isnan(malignant.probability[truth == 2]).all()
+
+
+def test_the_card_s_temperature_is_applied_to_the_answer():
+    network, crops = made_classifier(), made_crops()
+    plain = classify(crops, params=ClassifyParams(doubt_above=1, doubt_below=1), network=network).probability
+    network.card = network.card.model_copy(update={"temperature": 2.0})
+    halved = classify(crops, params=ClassifyParams(doubt_above=1, doubt_below=1), network=network).probability
+    logit = np.log(plain / (1 - plain))
+    assert halved == pytest.approx(1 / (1 + np.exp(-logit / 2)), abs=1e-6)
+    grader = made_classifier("malignancy")
+    grader.card = grader.card.model_copy(update={"temperature": 0.5})
+    nodule = Scores("nodule", np.array([0.05] + [0.9] * 6, dtype=np.float32), np.ones(7, dtype=np.int32))
+    assert np.isnan(grade(crops, nodule, params=GradeParams(), network=grader).probability).tolist() == [True] + [False] * 6

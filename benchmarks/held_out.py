@@ -1,0 +1,86 @@
+"""Weights on phantoms never trained on: results by size, kind and dose, FROC, CPM.
+
+    python -m benchmarks.held_out --weights phantom                    # the shipped ones
+    python -m benchmarks.held_out --weights phantom --weights book     # beside the published checkpoints
+    python -m benchmarks.held_out --weights DIR --count 8              # a quick look at weights just trained
+
+Half of the phantoms have no nodule. What is done lies in --work: stopped, it goes on; with other weights only those are run.
+Pages of results (HTML) and tables (CSV) lie there too. Synthetic results: phantoms are not patients.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+PHANTOMS = ("held-out", "classic", "small")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", action="append", help="name of a weights set, its folder, or book (again for several)")
+    parser.add_argument("--count", type=int, default=None, help="only the first so many phantoms")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes, of one thread each")
+    parser.add_argument("--work", type=Path, default=Path("runs/held-out"), help="where what is done is kept")
+    parser.add_argument("--phantoms", choices=PHANTOMS, default="held-out", help="which; small ones are for trying this out")
+    parser.add_argument("--precision", default="auto", help="auto, float32 or bfloat16")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--draws", type=int, default=1000, help="bootstrap draws of the scans")
+    run(parser.parse_args())
+
+
+def run(asked: argparse.Namespace) -> None:
+    from benchmarks.__main__ import hardware
+    from benchmarks.weights_at import weights_at
+    from tasks.evaluate import EvaluateParams, evaluate
+    from tasks.evaluation.export import export
+    from tasks.evaluation.phantoms import Trial, in_processes, phantoms_called
+    from tasks.nets.network import settle_device, settle_precision
+
+    names = asked.weights or ["phantom"]
+    weights = {Path(n).name: weights_at(n, asked.work / "weights") for n in names}
+    phantom, seeds = phantoms_called(asked.phantoms)
+    seeds = list(seeds)[: asked.count]
+    device = settle_device(asked.device)
+    trial = Trial(weights, asked.work, phantom, asked.phantoms, str(device), settle_precision(asked.precision, device))
+    todo = [s for s in seeds if not all(trial.done(name, s) for name in weights)]
+    started = time.perf_counter()
+    print(f"{len(seeds)} phantoms ({asked.phantoms}), {len(seeds) - len(todo)} done before; {hardware()}", file=sys.stderr)
+
+    def said(seed: int) -> None:
+        left.discard(seed)
+        minutes = (time.perf_counter() - started) / 60
+        to_go = minutes / (len(todo) - len(left)) * len(left)
+        print(f"seed {seed} done, {len(left)} to go, {to_go:.1f} min", file=sys.stderr, flush=True)
+
+    left = set(todo)
+    in_processes(trial.run, todo, asked.workers, said)
+    for name in weights:
+        params = EvaluateParams(weights=name, data=f"{len(seeds)} phantoms ({asked.phantoms})", bootstraps=asked.draws)
+        made = evaluate(trial.assessments(name, seeds), params=params)
+        show(made)
+        folder = asked.work / f"{asked.phantoms}-{name}"
+        export(made, folder)
+        print(f"page: {folder / 'evaluation.html'}\n")
+    print(f"{time.perf_counter() - started:.0f} s for {len(todo)} phantoms with {asked.workers} processes, {trial.precision}")
+
+
+def show(made: object) -> None:
+    """The headline and every table as markdown, ready for a README."""
+    from artifacts.evaluation import Evaluation
+
+    assert isinstance(made, Evaluation)
+    print(f"## {made.headline}\n")
+    for title, rows in made.tables().items():
+        columns = list(dict.fromkeys(c for r in rows for c in r))
+        print(f"{title}\n\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+        for r in rows:
+            print("| " + " | ".join("" if r.get(c) is None else str(r[c]) for c in columns) + " |")
+        print()
+
+
+if __name__ == "__main__":
+    main()
