@@ -126,10 +126,10 @@ class Picture:
         draw = _draw(self.image)
         draw.rectangle((x - r, y - r, x + r, y + r), outline=color, width=2)
         if text:
-            wide = draw.textlength(text, font=_font(14)) + 8
+            wide = draw.textlength(text, font=font(14)) + 8
             left = x + r if x + r + wide < self.image.width else x - r - wide
             draw.rectangle((left, y - r, left + wide, y - r + 17), fill=color)
-            draw.text((left + wide / 2, y - r + 9), text, fill=(0, 0, 0), font=_font(14), anchor="mm")
+            draw.text((left + wide / 2, y - r + 9), text, fill=(0, 0, 0), font=font(14), anchor="mm")
         return self
 
     def ring(self, zyx: ArrayLike, radius_mm: float, color: Color, least_px: float = 2.5) -> Picture:
@@ -218,7 +218,7 @@ def write(
     image: PIL.Image, at: tuple[float, float], text: str, color: Color = INK, *, anchor: str = "la", size: int = 12
 ) -> None:
     """Text with a dark rim, legible on any grey."""
-    _draw(image).text(at, text, fill=color, font=_font(size), anchor=anchor, stroke_width=1, stroke_fill=(0, 0, 0))
+    _draw(image).text(at, text, fill=color, font=font(size), anchor=anchor, stroke_width=1, stroke_fill=(0, 0, 0))
 
 
 def tile(plane: NDArray[np.uint8], spacing_mm: tuple[float, float], pixels: int, text: str) -> PIL.Image:
@@ -265,7 +265,7 @@ def _draw(image: PIL.Image) -> Any:
 
 
 @cache
-def _font(size: int) -> FreeTypeFont:
+def font(size: int) -> FreeTypeFont:
     from PIL import ImageFont
 
     return ImageFont.load_default(size)  # type: ignore[return-value]

@@ -48,6 +48,13 @@ def serve(port: int, inbox: Path | None) -> None:
         end(running)
 
 
+def declared() -> set[str]:
+    """Names of the deployments in prefect.yaml."""
+    import yaml
+
+    return {d["name"] for d in yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]}
+
+
 def prefect() -> str:
     """The prefect command of this environment."""
     beside = Path(sys.executable).with_name("prefect")

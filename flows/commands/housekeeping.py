@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from flows.options import Json, StoreOption
+from flows.options import Direct, Json, StoreOption
 
 LISTED = 40
 
@@ -15,6 +16,9 @@ LISTED = 40
 def register(app: typer.Typer) -> None:
     """Add these commands to ``hounsfield``."""
     app.command()(gc)
+    app.command()(diff)
+    app.command()(lineage)
+    app.command()(doctor)
 
 
 def gc(
@@ -73,9 +77,131 @@ def print_collected(collected: Any) -> None:
         console.print(table)
         if len(collected.items) > LISTED:
             console.print(f"… and {len(collected.items) - LISTED} more (--json lists all)")
-    rows = collected.rows()
-    table = Table(*rows[0], title="all artifacts", title_justify="left")
-    for row in rows:
-        table.add_row(*map(str, row.values()))
-    console.print(table)
+    print_rows(collected.rows(), "all artifacts")
     console.print(collected.headline())
+
+
+def diff(
+    before: Annotated[
+        str, typer.Argument(help="A report or findings (kind:digest), or weights: a set's name, a checkpoint's digest")
+    ],
+    after: Annotated[str, typer.Argument(help="The other one")],
+    settings: Annotated[list[str], typer.Option("--set", help="PARAMETER=VALUE: match_mm=8, moved_mm=2, shift=0.05")] = [],
+    as_json: Json = False,
+    direct: Direct = False,
+    store: StoreOption = None,
+) -> None:
+    """What two screenings say differently: findings that appeared, vanished, moved, and probabilities that shifted.
+
+    Two runs of one scan; or two weights sets, over every scan that was screened with both.
+    """
+    from rich.console import Console
+
+    from flows.console import TerminalWatcher, watching
+    from flows.diff import diff as flow
+    from flows.diff import overview, shown
+    from flows.settle import open_store, use_store
+    from tasks.compare import compare
+    from tasks.line import parse_params
+
+    use_store(store)
+    params = parse_params({"compare": compare}, [s if s.startswith("compare.") else f"compare.{s}" for s in settings])
+    watching.set(TerminalWatcher(Console(stderr=True)))
+    given = params.get("compare") or compare.params()
+    refs = (flow.fn if direct else flow)(before, after, given)
+    opened = open_store()
+    comparisons = [shown(opened, ref) for ref in refs]
+    if as_json:
+        print(json.dumps(comparisons, indent=1))
+        return
+    for ref, comparison in zip(refs, comparisons, strict=True):
+        print_comparison(ref, comparison)
+    if len(refs) > 1:
+        print_rows(overview(opened, refs), "all scans")
+
+
+def lineage(
+    ref: Annotated[str, typer.Argument(help="kind:digest (a prefix will do), report:digest#3, scan:digest; forward also a path")],
+    forward: Annotated[bool, typer.Option("--forward", help="All that was made of it")] = False,
+    finding: Annotated[
+        int | None, typer.Option(min=1, help="Number of a finding of the report: the same as report:digest#3")
+    ] = None,
+    picture: Annotated[Path | None, typer.Option(help="Write the drawing to this PNG file")] = None,
+    as_json: Json = False,
+    store: StoreOption = None,
+) -> None:
+    """From a finding back to its voxels, weights, parameters and code; from a scan forward to all that was made of it."""
+    from flows.settle import open_store, use_store
+    from flows.trace import trace
+    from flows.trace_console import print_lineage, scan_at
+
+    use_store(store)
+    if Path(ref).exists() and not (Path(ref) / "manifest.json").is_file():
+        ref, forward = scan_at(Path(ref)), True
+    traced = trace(open_store(), ref, rank=finding, forward=forward or ref.startswith("scan:"))
+    if picture:
+        picture.write_bytes(traced.picture())
+    if as_json:
+        print(json.dumps(traced.as_json(), indent=1))
+    else:
+        print_lineage(traced)
+
+
+def doctor(
+    deep: Annotated[bool, typer.Option("--deep", help="Read every byte of the store, not only names and sizes")] = False,
+    as_json: Json = False,
+    store: StoreOption = None,
+) -> None:
+    """Look over Python, torch, store, space, weights, Prefect's server, deployments and worker; say what mends what is wrong.
+
+    Ends with 0 where nothing is bad, else with the exit code of the first bad line (5 weights, 6 store, 7 server).
+    """
+    from flows.doctor import as_json as in_json
+    from flows.doctor import examine, exit_code
+    from flows.settle import use_store
+
+    use_store(store)
+    lines = examine(deep)
+    if as_json:
+        print(in_json(lines))
+    else:
+        print_health(lines)
+    raise typer.Exit(exit_code(lines))
+
+
+def print_health(lines: list[Any]) -> None:
+    from flows.console import wide_console
+
+    console, colors = wide_console(), {"ok": "green", "warn": "yellow", "bad": "red"}
+    for line in lines:
+        console.print(f"[{colors[line.state]}]{line.state:<5}[/]", end="", highlight=False)
+        console.print(f"{line.what:<13} {line.text}", highlight=False, markup=False)
+        if line.mend and line.state != "ok":
+            console.print(f"{'':<19}→ {line.mend}", highlight=False, markup=False)
+
+
+def print_comparison(ref: Any, comparison: dict[str, Any]) -> None:
+    from artifacts.comparison import Comparison
+    from artifacts.comparison_pictures import change_row
+    from flows.console import wide_console
+
+    console = wide_console()
+    console.print(f"[bold]{comparison['ref']}[/]  {comparison['headline']}", highlight=False)
+    for line in comparison["differs"]:
+        console.print(f"  differs: {line}", highlight=False, markup=False)
+    rows = [change_row(c) for c in Comparison.read(ref.path).changes]
+    if rows:
+        print_rows(rows, "findings")
+    console.print(f"pictures: {ref.path / 'preview.md'}", highlight=False)
+
+
+def print_rows(rows: list[dict[str, Any]], title: str) -> None:
+    """A table whose columns are the first row's."""
+    from rich.table import Table
+
+    from flows.console import wide_console
+
+    table = Table(*rows[0], title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*("" if v is None else str(v) for v in row.values()))
+    wide_console().print(table)
