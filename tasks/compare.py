@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
 from artifacts.comparison import Change, Comparison, Side
 from artifacts.findings import Finding, Findings
@@ -35,9 +36,7 @@ class CompareParams(Params):
         title="Shift",
         description="A probability that differs by more than this has shifted; crossing 0.5 always is one",
     )
-    differs: tuple[str, ...] = Field(
-        (), title="Differs", description="What the two screenings did differently; filled in by the flow"
-    )
+    differs: SkipJsonSchema[tuple[str, ...]] = Field((), description="What the two screenings did differently")
 
 
 @stage("compare", version=1, params=CompareParams)

@@ -107,7 +107,7 @@ def diff(
     use_store(store)
     params = parse_params({"compare": compare}, [s if s.startswith("compare.") else f"compare.{s}" for s in settings])
     watching.set(TerminalWatcher(Console(stderr=True)))
-    given = params.get("compare") or compare.params()
+    given: Any = params.get("compare") or compare.params()
     refs = (flow.fn if direct else flow)(before, after, given)
     opened = open_store()
     comparisons = [shown(opened, ref) for ref in refs]
