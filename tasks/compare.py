@@ -34,9 +34,9 @@ class CompareParams(Params):
         ge=0,
         le=1,
         title="Shift",
-        description="A probability that differs by more than this has shifted; crossing 0.5 always is one",
+        description="A probability that differs by more than this has shifted; so has one that crosses the network's threshold",
     )
-    differs: SkipJsonSchema[tuple[str, ...]] = Field((), description="What the two screenings did differently")
+    differs: SkipJsonSchema[tuple[str, ...] | None] = Field(None, description="What the two screenings did differently")
 
 
 @stage("compare", version=1, params=CompareParams)
@@ -47,11 +47,11 @@ def compare(volume: Volume, before: Findings, after: Findings, params: ComparePa
     grid the pictures are drawn.
     """
     pairs = matched(before.findings, after.findings, params.match_mm)
-    changes = [_changed(before.findings[i], after.findings[k], params) for i, k in pairs]
+    changes = [_changed(before.findings[i], after.findings[k], after, params) for i, k in pairs]
     ours, theirs = {i for i, _ in pairs}, {k for _, k in pairs}
     changes += [Change(_side(f), None, ("vanished",), None) for i, f in enumerate(before.findings) if i not in ours]
     changes += [Change(None, _side(f), ("appeared",), None) for k, f in enumerate(after.findings) if k not in theirs]
-    return Comparison(sorted(changes, key=_importance), params.differs)
+    return Comparison(sorted(changes, key=_importance), params.differs or ())
 
 
 def matched(before: Sequence[Finding], after: Sequence[Finding], match_mm: float) -> list[tuple[int, int]]:
@@ -68,19 +68,19 @@ def matched(before: Sequence[Finding], after: Sequence[Finding], match_mm: float
     return [(int(i), int(k)) for i, k in zip(rows, columns, strict=True) if near[i, k]]
 
 
-def _changed(before: Finding, after: Finding, params: CompareParams) -> Change:
+def _changed(before: Finding, after: Finding, later: Findings, params: CompareParams) -> Change:
     distance = float(np.linalg.norm(np.subtract(before.center_lps_mm, after.center_lps_mm)))
-    shifted = _shifted(before.p_nodule, after.p_nodule, params.shift) or _shifted(
-        before.p_malignant, after.p_malignant, params.shift
+    shifted = _shifted(before.p_nodule, after.p_nodule, params.shift, later.nodule_threshold) or _shifted(
+        before.p_malignant, after.p_malignant, params.shift, later.malignant_threshold
     )
     what = [name for name, is_so in (("moved", distance > params.moved_mm), ("shifted", shifted)) if is_so]
     return Change(_side(before), _side(after), tuple(what), distance)
 
 
-def _shifted(before: float | None, after: float | None, least: float) -> bool:
+def _shifted(before: float | None, after: float | None, least: float, yes_above: float) -> bool:
     if before is None or after is None:
         return before is not after
-    return abs(before - after) > least or (before > 0.5) != (after > 0.5)
+    return abs(before - after) > least or (before > yes_above) != (after > yes_above)
 
 
 def _side(f: Finding) -> Side:

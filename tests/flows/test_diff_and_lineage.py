@@ -26,7 +26,7 @@ def test_two_runs_of_a_scan(twice):
     done = run("diff", first, second, "--direct", "--json")
     assert done.code == 0, done.err
     (comparison,) = done.json
-    assert comparison["differs"] == ["measure: params: min_probability 0.5 -> 0.05"]
+    assert comparison["differs"] == ["measure: params: min_probability None -> 0.05"]
     assert comparison["summary"]["appeared"] == len(comparison["changes"]) > 0
     back = run("diff", second, first, "--direct", "--json").json[0]
     assert back["summary"]["vanished"] == comparison["summary"]["appeared"]
