@@ -7,15 +7,24 @@ may name a patient, because it travels to logs and to the Prefect UI. What only 
 
 from __future__ import annotations
 
+import errno
+
+PASSING = frozenset(
+    (errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOLCK, errno.ESTALE, errno.ETIMEDOUT)
+)  # a disk that is busy, or away for a moment
+
 
 class HounsfieldError(Exception):
-    """An expected failure: one clear line for people, a documented exit code for scripts."""
+    """An expected failure: one clear line for people, a documented exit code for scripts.
+
+    passing  whether trying again in a moment may help: a busy disk, never a bad scan
+    """
 
     exit_code = 1
 
-    def __init__(self, message: str, *, private: str | None = None):
+    def __init__(self, message: str, *, private: str | None = None, passing: bool = False):
         super().__init__(message)
-        self.private = private
+        self.private, self.passing = private, passing
 
 
 class UsageError(HounsfieldError):

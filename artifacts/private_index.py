@@ -36,6 +36,8 @@ def guarded(method: Callable[..., Result]) -> Callable[..., Result]:
             with explained("write"):
                 return method(*args)
         except sqlite3.OperationalError as e:
+            if "locked" in str(e):
+                raise StoreError("the private index is busy: another run is writing to it", passing=True) from e
             raise StoreError("the private index cannot be written (disk full or read-only): see $HOUNSFIELD_HOME/private") from e
         except sqlite3.DatabaseError as e:
             again = "remove $HOUNSFIELD_HOME/private, it is only an index and is made again"

@@ -1,10 +1,10 @@
 """The store: every artifact in a folder of its own, named by its key, whole or not there.
 
-    <root>/format.json                    version of this layout
+    <root>/format.json                    version of this layout, the store's id, whether its locks are files or leases
     <root>/artifacts/<kind>/<digest>/     manifest.json, preview.md, the artifact's own files
     <root>/artifacts/<kind>/.tmp-…        being written; renamed into place whole, or swept
     <root>/latest/<scan>/<stage>.json     the recipe last used for a scan: how `plan` knows *because*
-    <root>/locks/                         one file lock a key
+    <root>/locks/                         one lock a key
     <root>/uses/                          a file a run: which artifacts it uses, so that nothing is removed under it
     <root>/work/<digest>/                 what a long stage keeps while it works: a training run's last epoch
 
@@ -28,12 +28,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from artifacts import manifest as manifests
 from artifacts import using
 from artifacts.artifact import Artifact
-from artifacts.errors import StoreError, UsageError
+from artifacts.errors import PASSING, StoreError, UsageError
+from artifacts.lease import file_lock, lease, locks_for
 from artifacts.manifest import Damaged, Manifest
 from artifacts.recipe import Recipe
 
@@ -77,15 +78,19 @@ class Store:
 
     def _check_format(self) -> None:
         path = self.root / "format.json"
-        if not path.exists():
-            write_whole(path, json.dumps({"version": FORMAT}))
         try:
-            version = int(json.loads(path.read_text())["version"])
-        except (ValueError, KeyError, TypeError):
-            write_whole(path, json.dumps({"version": FORMAT}))
-            version = FORMAT
+            known = json.loads(path.read_text())
+            version = int(known["version"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            known, version = {}, FORMAT
         if version > FORMAT:
             raise StoreError(f"the store was made by a newer Hounsfield (layout {version}, this one knows {FORMAT}): upgrade")
+        if "id" not in known or "locks" not in known:
+            fresh = {"version": FORMAT, "id": uuid.uuid4().hex, "locks": locks_for(self.root)}
+            write_whole(path, json.dumps(fresh | known))
+            known = json.loads(path.read_text())  # another process may have been quicker
+        self.identity: str = known["id"]
+        self.leases = known["locks"] == "leases"
 
     # -- looking ------------------------------------------------------------------------------------------------------
 
@@ -207,18 +212,13 @@ class Store:
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
         """Held by one process at a time; given back when the process dies, however it dies."""
+        held = lease(self.root / "locks", name) if self.leases else file_lock(self.root / "locks", name)
         with explained("lock"):
-            lock = FileLock(self.root / "locks" / f"{name}.lock", mode=0o600)
-            while True:
-                try:
-                    lock.acquire(timeout=1)  # short waits, so that CTRL-C and cancellation are heard
-                    break
-                except Timeout:
-                    continue
+            held.__enter__()
         try:
             yield
         finally:
-            lock.release()
+            held.__exit__(None, None, None)
 
     def put(self, ref: Ref, artifact: Artifact, preview: str, **about: Any) -> Manifest:
         """Write ``artifact`` and its rendered ``preview`` under ``ref``, whole or not at all. The caller holds its lock.
@@ -254,13 +254,10 @@ class Store:
         removed = 0
         for left in (self.root / "artifacts").glob("*/.tmp-*"):
             digest = left.name.split("-")[1]
-            lock = FileLock(self.root / "locks" / f"{digest}.lock", mode=0o600)
-            try:
-                with lock.acquire(timeout=0):
-                    clear(left)
-                    removed += 1
-            except (Timeout, OSError):
-                continue
+            held = lease if self.leases else file_lock
+            with suppress(Timeout, OSError), held(self.root / "locks", digest, wait=False):
+                clear(left)
+                removed += 1
         for left in [*self.root.glob(".*"), *(self.root / "latest").glob("*/.*")]:
             removed += unfinished(left)
         return removed + using.sweep(self.root / "uses")
@@ -327,4 +324,5 @@ def explained(doing: str) -> Iterator[None]:
             raise StoreError("the disk of the store is full: free some space or choose another place with --store") from e
         if e.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise StoreError(f"the store cannot be written ({os.strerror(e.errno)}): choose another place with --store") from e
-        raise StoreError(f"could not {doing} in the store: {type(e).__name__} {os.strerror(e.errno) if e.errno else e}") from e
+        what = f"{type(e).__name__} {os.strerror(e.errno) if e.errno else e}"
+        raise StoreError(f"could not {doing} in the store: {what}", passing=e.errno in PASSING) from e

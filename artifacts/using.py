@@ -40,7 +40,7 @@ class Uses:
     def _begun(self) -> IO[str]:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         while True:
-            path = self.folder / f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+            path = self.folder / f"{host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
             file = path.open("a", encoding="ascii")
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if path.exists():  # nobody took it for a dead run's between opening and locking
@@ -93,7 +93,7 @@ def _files(folder: Path) -> list[Path]:
 
 def _alive(path: Path) -> bool:
     """Whether its run goes on. Locks of other machines are not to be trusted on every shared disk: those count for a day."""
-    if not path.name.startswith(f"{_host()}-"):
+    if not path.name.startswith(f"{host()}-"):
         return time.time() - path.stat().st_mtime < KEPT_S
     with path.open("rb") as file:
         try:
@@ -103,5 +103,6 @@ def _alive(path: Path) -> bool:
         return False
 
 
-def _host() -> str:
+def host() -> str:
+    """A name for this machine that says nothing of it."""
     return hashlib.blake2b(platform.node().encode(), digest_size=4).hexdigest()

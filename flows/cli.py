@@ -13,7 +13,7 @@ import typer
 
 from artifacts import NOTICE
 from artifacts.errors import EXIT_CODES, HounsfieldError, UsageError
-from flows.commands import evaluating, images, learning, operating
+from flows.commands import evaluating, images, learning, operating, scans
 from flows.options import (
     Device,
     Direct,
@@ -41,7 +41,7 @@ app = typer.Typer(
 )
 weights_app = typer.Typer(no_args_is_help=True, help="The networks' weights: what there is, and how to bring your own.")
 app.add_typer(weights_app, name="weights")
-for part in (learning, evaluating, images, operating):
+for part in (learning, evaluating, images, operating, scans):
     part.register(app)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +43,23 @@ def run_screen(
         watcher.say("through Prefect (its embedded server takes some seconds to start; --direct does without)")
     run: Callable[..., list[Ref]] = screen.fn if direct else screen
     try:
-        return run(source=open_index().token(path), **options, **params), None
+        with answered():
+            return run(source=open_index().token(path), **options, **params), None
     except NotAllScreened as e:
         return e.reports, e
-    except RuntimeError as e:
-        if "Prefect API" not in str(e):
+
+
+@contextmanager
+def answered() -> Iterator[None]:
+    """A Prefect server that does not answer, or speaks another version, is one clear line."""
+    try:
+        yield
+    except Exception as e:
+        text = str(e)
+        if "incompatible versions" in text:
+            raise ServerError(f"the Prefect server is of another version than this environment: {text}") from e
+        away = "Prefect API" in text or type(e).__module__.partition(".")[0] in ("httpx", "httpcore", "websockets")
+        if not away:
             raise
         raise ServerError("the Prefect server did not answer: start it, unset PREFECT_API_URL, or use --direct") from e
 

@@ -30,6 +30,7 @@ class Scan:
     choice: str  # why this series
     digest: str
     _raw: RawScan | None = None
+    mark: str = ""  # of its files: by it they are known again
 
     @property
     def name(self) -> str:

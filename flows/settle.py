@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from artifacts.errors import InputError, UsageError
+from artifacts.errors import PASSING, InputError, UsageError
 from artifacts.home import private_folder, store_folder
 from artifacts.private_index import PrivateIndex
 from artifacts.store import Store
@@ -53,7 +53,7 @@ def without_paths() -> Iterator[None]:
         yield
     except OSError as e:
         why = os.strerror(e.errno) if e.errno else type(e).__name__
-        raise InputError(f"a file could not be read ({why})", private=str(e)) from None
+        raise InputError(f"a file could not be read ({why})", private=str(e), passing=e.errno in PASSING) from None
 
 
 def use_store(folder: Path | None) -> None:

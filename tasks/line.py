@@ -7,8 +7,8 @@ what would run and because of what.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,7 +24,7 @@ from artifacts.preview_markdown import escaped, preview_markdown
 from artifacts.recipe import Recipe
 from artifacts.store import Ref, Store, Unreadable
 from artifacts.version import code_version, software
-from tasks.stage import Compute, Outcome, Params, Stage, Tell, as_task, inside_prefect, live_table, silent
+from tasks.stage import Compute, Outcome, Params, Stage, Tell, as_task, gpu_slot, inside_prefect, live_table, patiently, silent
 
 if TYPE_CHECKING:
     from tasks.nets.network import Precision
@@ -103,6 +103,7 @@ class Line(_Settled):
     device: str = "cpu"
     watcher: Watcher | None = None
     compute: Compute = field(default_factory=Compute)
+    slot: Callable[[str], AbstractContextManager[None]] | None = None  # of a GPU, by device; None: the Prefect server's
     _steps: dict[str, tuple[Stage, str, Mapping[str, Any]]] = field(default_factory=dict)  # digest -> how it was made
 
     def __call__(self, stage: Stage, *, slot: str | None = None, **given: Any) -> Ref:
@@ -120,7 +121,7 @@ class Line(_Settled):
         started = time.perf_counter()
         if self.watcher:
             self.watcher.started(slot)
-        outcome = as_task(slot, labels, work) if inside_prefect() else work()
+        outcome = as_task(slot, labels, work) if inside_prefect() else patiently(work)
         if self.watcher:
             self.watcher.finished(slot, ref, outcome, time.perf_counter() - started)
         return ref
@@ -214,13 +215,19 @@ class Line(_Settled):
 
         return tell
 
-    def _one_gpu_job(self, stage: Stage) -> AbstractContextManager[None]:
-        """One on a card, whichever store it works for; given back when the process ends, however it ends."""
+    @contextmanager
+    def _one_gpu_job(self, stage: Stage) -> Iterator[None]:
+        """One on a card, whichever store it works for: the server's slot where there is one, then a lock of this machine.
+
+        Both are given back when the process ends, however it ends.
+        """
         if not stage.gpu or self.device == "cpu":
-            return nullcontext()
+            yield
+            return
         from tasks.nets.network import card_name
 
-        return machine_lock(card_name(self.device))
+        with (self.slot or gpu_slot)(self.device), machine_lock(card_name(self.device)):
+            yield
 
     def _lineage(self, parents: Mapping[str, str]) -> list[dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}

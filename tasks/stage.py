@@ -8,9 +8,12 @@ file imports and its function runs on a host that has neither.
 from __future__ import annotations
 
 import inspect
+import os
 import sys
+import time
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -19,6 +22,7 @@ from pydantic import BaseModel, ConfigDict
 
 from artifacts.artifact import Artifact
 from artifacts.checkpoint import Role
+from artifacts.errors import ServerError
 
 Progress = Callable[[float], None]  # told the share done, 0..1
 
@@ -126,6 +130,10 @@ def _one_of_many(hint: Any) -> Any:
 # -- bound to Prefect, late --------------------------------------------------------------------------------------------------
 
 
+RETRY_AFTER_S = (1.0, 5.0)
+SLOT_LEASE_S = 60.0
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a stage came to: its artifact, and whether it had to be made."""
@@ -149,7 +157,8 @@ def inside_prefect() -> bool:
 def as_task(name: str, inputs: dict[str, str], work: Callable[[], Outcome]) -> Outcome:
     """Run ``work`` as a Prefect task: always runs (the store decides), shows the preview, says ``Reused`` where it was.
 
-    Prefect's own result cache is off. An exception of ``work`` comes out as it went in.
+    Prefect's own result cache is off. An exception of ``work`` comes out as it went in; one that may pass (a busy disk) only
+    after it was tried again.
     """
     from prefect import task
     from prefect.cache_policies import NO_CACHE
@@ -159,7 +168,15 @@ def as_task(name: str, inputs: dict[str, str], work: Callable[[], Outcome]) -> O
 
     outcomes: list[Outcome] = []
 
-    @task(name=name, task_run_name=name, cache_policy=NO_CACHE, persist_result=False)
+    @task(
+        name=name,
+        task_run_name=name,
+        cache_policy=NO_CACHE,
+        persist_result=False,
+        retries=len(RETRY_AFTER_S),
+        retry_delay_seconds=list(RETRY_AFTER_S),
+        retry_condition_fn=lambda task, run, state: passes(state.result(raise_on_failure=False)),
+    )
     def run(inputs: dict[str, str]) -> Any:
         outcome = work()
         outcomes.append(outcome)
@@ -168,6 +185,57 @@ def as_task(name: str, inputs: dict[str, str], work: Callable[[], Outcome]) -> O
 
     run(inputs, return_state=True).result()
     return outcomes[0]
+
+
+@contextmanager
+def gpu_slot(device: str) -> Iterator[None]:
+    """The slot of a GPU on the Prefect server: one job at a time, whatever machine or worker starts it. Nothing outside Prefect.
+
+    ``HOUNSFIELD_GPUS`` (default ``gpu``) begins the names of this machine's slots: ``gpu-0``. Raises ServerError where the server
+    has no such slot: the set-up makes them. A holder that was killed loses its slot within ``SLOT_LEASE_S``.
+    """
+    if not inside_prefect() or not has_server():
+        yield
+        return
+    from prefect.concurrency.sync import concurrency
+
+    with ExitStack() as held:
+        name = slot_name(device)
+        try:
+            held.enter_context(concurrency(name, strict=True, lease_duration=SLOT_LEASE_S))
+        except Exception as e:
+            again = "`hounsfield slots` makes it" if "strict" in str(e) or "does not exist" in str(e) else "is the server up?"
+            raise ServerError(f"no slot {name} could be had from the Prefect server: {again}", passing="is the" in again) from e
+        yield
+
+
+def slot_name(device: str) -> str:
+    """``gpu-0`` of ``cuda`` and ``cuda:0``."""
+    return f"{os.environ.get('HOUNSFIELD_GPUS', 'gpu')}-{device.partition(':')[2] or 0}"
+
+
+def has_server() -> bool:
+    """Whether Prefect talks to a server of its own rather than one embedded in this process."""
+    from prefect.settings import PREFECT_API_URL
+
+    return bool(PREFECT_API_URL.value())
+
+
+def passes(failure: Any) -> bool:
+    """Whether trying again in a moment may help: a busy disk, never a bad scan."""
+    return bool(getattr(failure, "passing", False))
+
+
+def patiently(work: Callable[[], Outcome]) -> Outcome:
+    """``work``, tried again as ``as_task`` does, without Prefect."""
+    for wait_s in RETRY_AFTER_S:
+        try:
+            return work()
+        except Exception as e:
+            if not passes(e):
+                raise
+            time.sleep(wait_s)
+    return work()
 
 
 def live_table(name: str) -> Tell:

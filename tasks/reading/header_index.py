@@ -72,6 +72,7 @@ class _Part:
     mark: bytes
     changed_ns: int
     files: int
+    at: Path | None = None  # of an archive
 
 
 @dataclass
@@ -178,12 +179,13 @@ class HeaderIndex:
 
     def _summed_up(self, folder: Path, headers: _Headers, entries: dict[str, tuple[File, int]]) -> dict[str, _Part]:
         parts: dict[str, _Part] = {}
+        touched = folder.stat().st_mtime_ns if folder.exists() else 0  # a file that went away tells of itself no more
 
-        def add(name: str, kind: str, study: str, files: set[str]) -> None:
+        def add(name: str, kind: str, study: str, files: set[str], at: Path | None = None) -> None:
             held = sorted((n, entries[n][0]) for n in files if n in entries)
             mark = hashlib.blake2b(repr((str(folder), held)).encode(), digest_size=16).digest()
-            changed = max((max(entries[n][0][1], entries[n][1]) for n, _ in held), default=0)
-            parts[name] = _Part(kind, study, mark, changed, len(held))
+            changed = max([touched, *(max(entries[n][0][1], entries[n][1]) for n, _ in held)])
+            parts[name] = _Part(kind, study, mark, changed, len(held), at)
 
         series = by_series(s for kept in headers.slices.values() for s in kept)
         for name, slices in series.items():
@@ -193,7 +195,7 @@ class HeaderIndex:
             add(image.uid, "series", image.uid, {p.name for p in image.files})
         for name in filter(_is_archive, entries):
             token = self.token(folder / name)
-            add(token, "archive", token, {name})
+            add(token, "archive", token, {name}, folder / name)
         if headers.broken and not series:
             token = self.token(folder)
             add(token, "broken", token, headers.broken)
@@ -240,7 +242,7 @@ def _seen(name: str, held: list[tuple[Path, _Part]]) -> Seen:
         mark=mark,
         changed_ns=max(part.changed_ns for _, part in held),
         files=sum(part.files for _, part in held),
-        folders=tuple(folder for folder, _ in held),
+        folders=tuple(part.at or folder for folder, part in held),
     )
 
 

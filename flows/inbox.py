@@ -1,0 +1,183 @@
+"""Inbox: folders that fill up, screened: what is new or changed, and has arrived whole. For every night, or every ten minutes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from filelock import FileLock, Timeout
+from prefect import flow
+
+from artifacts.errors import UsageError
+from artifacts.home import find_weights, private_folder
+from artifacts.ledger import Entry, Ledger
+from artifacts.private_index import PrivateIndex, signature
+from artifacts.store import Store
+from flows.console import watcher
+from flows.form import Device, PrecisionField, Weights, form
+from flows.inbox_policy import Due, Policy, decide, in_hand, retry_after_s
+from flows.inbox_status import publish_inbox
+from flows.many import LIMIT_S, Crew, each
+from flows.nodule_line import STAGES
+from flows.progress import Progress
+from flows.scan_job import Job, Result, Settings
+from flows.settle import open_index, open_store, settle
+from tasks.line import parse_params
+from tasks.reading.header_index import HeaderIndex, Look
+from tasks.reading.read import READER
+
+Folders = Annotated[
+    list[str],
+    form("Folders", "Folder trees that fill up, or the source-… tokens that the command line makes of them", min_length=1),
+]
+OnePolicy = Annotated[
+    Literal["best", "all"], form("Series", "Which series of a study: best (thinnest slices, then the weights' kernel), or all")
+]
+Assignments = Annotated[list[str], form("Parameters", "STAGE.PARAMETER=VALUE, any number: group.threshold=0.4")]
+QuietS = Annotated[
+    float,
+    form("Quiet for, s", "A study is screened once nobody has touched its files for so many seconds", ge=0, le=86_400),
+]
+AtOnce = Annotated[int, form("At once", "Scans at the same time; 0: one for every four cores", ge=0, le=1000)]
+LimitMin = Annotated[float, form("Time limit, min", "A scan that takes longer is ended, and counts as failed", gt=0, le=1440)]
+Dask = Annotated[
+    str | None,
+    form("Dask", "Empty: processes of this machine; local: a Dask cluster on it; tcp://host:port: one that is there"),
+]
+
+
+@flow(name="inbox", persist_result=False)
+def inbox(
+    folders: Folders,
+    series: OnePolicy = "best",
+    weights: Weights = "phantom",
+    device: Device = "auto",
+    precision: PrecisionField = "auto",
+    settings: Assignments = [],
+    quiet_s: QuietS = 60.0,
+    at_once: AtOnce = 0,
+    limit_min: LimitMin = LIMIT_S / 60,
+    dask: Dask = None,
+) -> dict[str, int]:
+    """Screen what is new in folders that fill up. One bad scan never stops the rest; the ledger says what became of each.
+
+    Waits for files that are still arriving, tries failed scans again later, refused ones when they change. A run that died is
+    continued by the next. Returns how many scans came to what in this run.
+    """
+    index, ledger = open_index(), Ledger(private_folder() / "inbox.db")
+    with only_run():
+        store = open_store()
+        given = settings_for(store, weights, device, precision, settings)
+        policy = Policy(series, kernel_of(weights), partial_of(given), quiet_s, fingerprint(given, series))
+        headers = HeaderIndex(private_folder() / "headers", index.token)
+        look = headers.look([index.path(f) for f in folders])
+        decided = decide(look, ledger.entries(), headers, policy, time.time())
+        ledger.put(*decided.written)
+        ledger.drop(*decided.dropped)
+        watcher().say(looked(look, len(decided.due)))
+        rows = ledger.entries("due")
+        crew = Crew(at_once, limit_min * 60, dask)
+        run = ledger.begin(time.time())
+        came = Counter(e.state for e in decided.written if e.state == "refused")  # by their headers alone
+        progress = Progress("inbox", len(decided.due), crew.settled)
+        for result in each(_jobs(in_hand(decided, rows, look, headers), given, series, index, ledger), crew):
+            entry = came_to(rows[result.name], result, given, time.time())
+            ledger.put(entry)
+            _remember(index, result, look.seen[result.name].folders)
+            came[entry.state] += 1
+            progress.step(f"{entry.name}: {entry.state}{f': {entry.why}' if entry.why else ''}", result.seconds)
+        ledger.end(run, time.time(), came)
+        publish_inbox(ledger, run)
+    return dict(came)
+
+
+@contextmanager
+def only_run() -> Iterator[None]:
+    """One run over the inbox at a time. Raises InboxBusy."""
+    private_folder().mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = FileLock(private_folder() / "inbox.lock", mode=0o600)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InboxBusy("another run is at work on the inbox: `hounsfield inbox status` shows it") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class InboxBusy(UsageError):
+    """Two runs over the same inbox at once."""
+
+
+def settings_for(
+    store: Store, weights: str, device: str, precision: str, settings: Iterable[str], refresh: frozenset[str] = frozenset()
+) -> Settings:
+    """What every scan of the run is screened with, settled before the first: a wrong option ends here."""
+    settle(device, precision) if device != "auto" else None
+    params = parse_params(STAGES, list(settings))
+    return Settings(
+        weights=weights,
+        checkpoints={role: c.digest for role, c in find_weights(weights).items()},
+        store=str(store.root),
+        store_id=store.identity,
+        params={name: p.model_dump(mode="json") for name, p in params.items()},
+        device=device,
+        precision=precision,
+        refresh=refresh,
+    )
+
+
+def kernel_of(weights: str) -> Any:
+    return find_weights(weights)["nodule"].card.input.kernel
+
+
+def partial_of(given: Settings) -> bool:
+    return bool(given.params.get("load", {}).get("partial", False))
+
+
+def fingerprint(given: Settings, series: str) -> str:
+    """Of what decides whether a scan is refused: the parameters and the series policy, not the weights."""
+    return hashlib.blake2b(json.dumps([given.params, series], sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def looked(look: Look, due: int) -> str:
+    closed = f", {look.closed} folders cannot be read" if look.closed else ""
+    return f"{len(look.seen)} series in {look.folders} folders ({look.opened} headers read{closed}); {due} to screen"
+
+
+def _jobs(dues: Iterator[Due], given: Settings, series: str, index: PrivateIndex, ledger: Ledger) -> Iterator[Job]:
+    """Each is written down as in hand before it is handed out."""
+    for due in dues:
+        entry = replace(due.entry, state="running", tries=due.entry.tries + 1)
+        ledger.put(entry)
+        due.entry.tries = entry.tries
+        if due.found is None:
+            yield Job(entry.name, given, source=due.seen.folders[0], series=series)
+        else:
+            known = index.scan_digest(signature(due.found.files, Path(), READER))
+            yield Job(entry.name, given, entry.choice, found=due.found, digest=known)
+
+
+def came_to(entry: Entry, result: Result, given: Settings, now: float) -> Entry:
+    """The ledger's row after the scan."""
+    row = replace(entry, state=result.state, why=result.why, choice=result.choice or entry.choice, seconds=result.seconds)
+    row = replace(row, finished_at=now, reports=result.reports, weights=given.weights, due_at=0.0)
+    if result.state == "failed":
+        return replace(row, due_at=now + retry_after_s(entry.tries))
+    return replace(row, scan=result.scans[-1][1] if result.scans else entry.scan)
+
+
+def _remember(index: PrivateIndex, result: Result, folders: tuple[Path, ...]) -> None:
+    """What was read need not be read again, and is found again from its digest."""
+    source = folders[0] if len(folders) == 1 else Path(os.path.commonpath(folders))
+    for mark, digest, uid in result.scans:
+        index.remember_scan(mark, digest, source, uid)

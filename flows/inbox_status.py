@@ -1,0 +1,120 @@
+"""How the inbox stands: counts, last runs, the oldest that waits, what failed; at the terminal, as JSON, and in the UI."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from artifacts.home import private_folder
+from artifacts.ledger import Entry, Ledger, Run
+from artifacts.preview_markdown import escaped
+from flows.console import wide_console
+from flows.progress import duration
+
+NAMED = 10  # scans listed one by one
+TABLE_ROWS = 500
+
+
+def status(ledger: Ledger, now: float) -> dict[str, Any]:
+    """As plain values; times are ISO 8601 in UTC."""
+    waiting = list(ledger.entries("waiting").values())
+    failed = sorted(ledger.entries("failed").values(), key=lambda e: e.due_at)
+    refused = sorted(ledger.entries("refused").values(), key=lambda e: -e.finished_at)
+    return {
+        "counts": ledger.counts(),
+        "oldest_waiting": _scan(min(waiting, key=lambda e: e.first_seen), now) if waiting else None,
+        "waiting": [_scan(e, now) for e in waiting],
+        "failed": [_scan(e, now) for e in failed],
+        "refused": [_scan(e, now) for e in refused],
+        "runs": [_run(r) for r in ledger.runs()],
+    }
+
+
+def _scan(e: Entry, now: float) -> dict[str, Any]:
+    about: dict[str, Any] = {"scan": e.name, "state": e.state, "why": e.why, "since": _iso(e.first_seen), "tries": e.tries}
+    about["waits_s"] = round(max(0.0, now - e.first_seen))
+    return about | ({"again_at": _iso(e.due_at)} if e.due_at else {})
+
+
+def _run(r: Run) -> dict[str, Any]:
+    ended = _iso(r.ended) if r.ended else None
+    return {"run": r.number, "started": _iso(r.started), "ended": ended, "counts": r.counts}
+
+
+def _iso(when: float) -> str:
+    return datetime.fromtimestamp(when, UTC).isoformat(timespec="seconds")
+
+
+def show_status(as_json: bool) -> None:
+    """Print it."""
+    from rich.table import Table
+
+    path = private_folder() / "inbox.db"
+    if not path.exists():
+        print(
+            json.dumps({"counts": {}, "runs": []}) if as_json else "The inbox was never looked at: `hounsfield inbox run FOLDER`"
+        )
+        return
+    found = status(Ledger(path), time.time())
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    console = wide_console()
+    console.print("  ".join(f"{state} [bold]{n}[/]" for state, n in found["counts"].items()) or "nothing yet", highlight=False)
+    if oldest := found["oldest_waiting"]:
+        console.print(f"oldest waiting: {oldest['scan']} for {duration(oldest['waits_s'])}: {oldest['why']}", highlight=False)
+    runs = Table("run", "started", "ended", "came to", title="last runs", title_justify="left")
+    for r in found["runs"]:
+        runs.add_row(str(r["run"]), r["started"], r["ended"] or "going on, or died", _counts(r["counts"]))
+    console.print(runs)
+    troubled = Table("scan", "state", "why", "tries", "again at", title="failed and refused", title_justify="left")
+    for e in [*found["failed"], *found["refused"]][:NAMED]:
+        troubled.add_row(e["scan"], e["state"], e["why"], str(e["tries"]), e.get("again_at", "when it changes"))
+    if troubled.rows:
+        console.print(troubled)
+
+
+def publish_inbox(ledger: Ledger, run: int) -> None:
+    """On the run's page: how the inbox stands, and a row for each scan of this run."""
+    from tasks.stage import inside_prefect
+
+    if not inside_prefect():
+        return
+    from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+    started = next(r.started for r in ledger.runs() if r.number == run)
+    rows = [row_of(e) for e in ledger.entries().values() if e.finished_at >= started or e.state == "waiting"]
+    rows = rows or [row_of(Entry("none", why="nothing new"))]
+    try:
+        create_markdown_artifact(status_markdown(status(ledger, time.time())), key="inbox-status", description="how it stands")
+        create_table_artifact(rows[:TABLE_ROWS], key="inbox", description=f"the scans of run {run}")
+    except Exception as e:
+        logging.getLogger("hounsfield").warning("the inbox's table could not be shown (%s)", type(e).__name__)
+
+
+def row_of(e: Entry) -> dict[str, Any]:
+    reports = ", ".join(r[: r.index(":") + 13] for r in e.reports)
+    return {"scan": e.name, "state": e.state, "why": e.why or e.choice, "report": reports, "seconds": round(e.seconds, 1)}
+
+
+def status_markdown(found: dict[str, Any]) -> str:
+    lines = ["### Inbox", "", "| state | scans |", "|---|---|"]
+    lines += [f"| {state} | {n} |" for state, n in found["counts"].items()]
+    oldest = found["oldest_waiting"]
+    waits = f"`{escaped(oldest['scan'])}` for {duration(oldest['waits_s'])}: {escaped(oldest['why'])}" if oldest else "none"
+    lines += ["", f"Oldest waiting: {waits}", "", "### Last runs", "", "| run | started | ended | came to |", "|---|---|---|---|"]
+    lines += [f"| {r['run']} | {r['started']} | {r['ended'] or 'died'} | {_counts(r['counts'])} |" for r in found["runs"]]
+    troubled = [*found["failed"], *found["refused"]][:NAMED]
+    if troubled:
+        lines += ["", "### Failed and refused", "", "| scan | state | why | tries | again at |", "|---|---|---|---|---|"]
+        for e in troubled:
+            again = e.get("again_at", "when it changes")
+            lines.append(f"| `{escaped(e['scan'])}` | {e['state']} | {escaped(e['why'])} | {e['tries']} | {again} |")
+    return "\n".join(lines) + "\n"
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{n} {state}" for state, n in counts.items()) or "nothing new"
