@@ -51,10 +51,7 @@ class Decided:
 def decide(look: Look, known: dict[str, Entry], index: HeaderIndex, policy: Policy, now: float) -> Decided:
     """What is to be done with everything that ``look`` saw. ``now``: seconds since 1970, by a clock that may jump."""
     rows = {name: _noticed(known.get(name), seen, policy, now) for name, seen in look.seen.items()}
-    studies: dict[str, list[Seen]] = defaultdict(list)
-    for seen in look.seen.values():
-        studies[seen.study].append(seen)
-    for members in studies.values():
+    for members in studies_of(look).values():
         if all(_at_rest(rows[s.name], policy, now) for s in members):
             continue
         restless = [s for s in members if not quiet(rows[s.name], s, policy, now)]
@@ -67,6 +64,14 @@ def decide(look: Look, known: dict[str, Entry], index: HeaderIndex, policy: Poli
     lost = [replace(e, state="gone", why="its files are no longer there") for e in gone if e.name not in dropped]
     written = [e for name, e in rows.items() if e != known.get(name)] + lost
     return Decided(written, sorted(e.name for e in rows.values() if e.state == "due"), dropped)
+
+
+def studies_of(look: Look) -> dict[str, list[Seen]]:
+    """What lies there by study."""
+    studies: dict[str, list[Seen]] = defaultdict(list)
+    for seen in look.seen.values():
+        studies[seen.study].append(seen)
+    return studies
 
 
 def _noticed(entry: Entry | None, seen: Seen, policy: Policy, now: float) -> Entry:

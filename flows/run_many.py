@@ -27,6 +27,15 @@ def run_inbox(folders: list[Path], direct: bool, as_json: bool, store: Path | No
     print(json.dumps(came) if as_json else came_to(came))
 
 
+def run_backfill(direct: bool, as_json: bool, store: Path | None, **options: Any) -> None:
+    """Every known scan again, with progress and the time left at the terminal."""
+    from flows.backfill import backfill
+
+    use_store(store)
+    came = run_flow(backfill, direct, **options)
+    print(json.dumps(came) if as_json else came_to(came, "the lines above say why"))
+
+
 def run_flow(flow: Any, direct: bool, **given: Any) -> Any:
     """Through Prefect or without; a server that cannot be reached is one clear line."""
     watcher = TerminalWatcher(Console(stderr=True))
@@ -37,9 +46,9 @@ def run_flow(flow: Any, direct: bool, **given: Any) -> Any:
         return flow.fn(**given) if direct else flow(**given)
 
 
-def came_to(came: dict[str, int]) -> str:
+def came_to(came: dict[str, int], where: str = "`hounsfield inbox status` says why") -> str:
     """``12 done, 1 failed; `hounsfield inbox status` says why``"""
     if not came:
         return "nothing new"
-    tail = "; `hounsfield inbox status` says why" if came.keys() - {"done"} else ""
+    tail = f"; {where}" if came.keys() - {"done"} else ""
     return ", ".join(f"{n} {state}" for state, n in came.items()) + tail

@@ -25,6 +25,7 @@ from tasks.line import Line
 from tasks.reading.choose import choose_series
 from tasks.reading.find import find_series
 from tasks.reading.found import FoundSeries
+from tasks.reading.raw import RawScan
 from tasks.reading.read import READER, read_scan
 from tasks.reading.source import open_source
 from tasks.stage import Outcome
@@ -131,6 +132,28 @@ def keep_traceback(name: str) -> None:
     (folder / f"{name}.txt").write_text(traceback.format_exc(), encoding="utf-8", errors="replace")
 
 
+@dataclass
+class Remembered:
+    """A scan of which the digest is known: its files are looked for only where its volume has to be made again."""
+
+    digest: str
+    choice: str
+    source: Path | None
+    series: str
+    mark: str = ""
+
+    def open(self) -> RawScan:
+        """Raises InputError where nobody knows its files, they have gone, or they are no longer the same."""
+        if self.source is None or not self.source.exists():
+            raise InputError("its volume must be made again, and its files are no longer where they were last read")
+        with without_paths(), open_index().scratch() as scratch, open_source(self.source, scratch) as opened:
+            ((found, _),) = choose_series(find_series(opened), self.series, partial=True)
+            raw = read_scan(found)
+        if raw.digest() != self.digest:
+            raise InputError("its files have changed since they were last read: screen it anew")
+        return raw
+
+
 def _screen(job: Job, slot: Slot, result: Result, told: Told) -> None:
     settings = job.settings
     checkpoints, store = same_weights(settings), same_store(settings)
@@ -150,7 +173,8 @@ def _screen(job: Job, slot: Slot, result: Result, told: Told) -> None:
                 refused.append(e)
             finally:
                 store.forget()
-            result.scans.append((getattr(scan, "mark", ""), scan.digest, scan.found.uid if scan.found else ""))
+            if isinstance(scan, Scan):
+                result.scans.append((scan.mark, scan.digest, scan.found.uid))
     if refused and not result.reports:
         raise refused[0]
 
@@ -180,11 +204,14 @@ def same_store(settings: Settings) -> Store:
 
 
 @contextmanager
-def scans_of(job: Job, checkpoints: Mapping[Role, Checkpoint]) -> Iterator[Iterator[Scan]]:
+def scans_of(job: Job, checkpoints: Mapping[Role, Checkpoint]) -> Iterator[Iterator[Scan | Remembered]]:
     """The job's scans, each read only where its digest is not known."""
     if job.found is not None:
         with without_paths():
             yield iter([recognised(job.found, job.choice, None, job.digest)])
+        return
+    if job.digest:
+        yield iter([Remembered(job.digest, job.choice, job.source, job.series)])
         return
     assert job.source is not None
     partial = bool(job.settings.params.get("load", {}).get("partial", False))

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.options import Device, Direct, Json, Precision, Set, StoreOption, Weights
+from flows.options import Device, Direct, FromStage, Json, Precision, Refresh, Set, StoreOption, Weights
 
 AtOnce = Annotated[int, typer.Option("--at-once", min=0, help="Scans at the same time (default: one for every four cores)")]
 LimitMin = Annotated[float, typer.Option("--limit-min", min=0.01, help="Minutes after which a scan's process is ended")]
@@ -19,6 +19,7 @@ inbox_app = typer.Typer(no_args_is_help=True, help="Folders that fill up: screen
 def register(app: typer.Typer) -> None:
     """Add these commands to ``hounsfield``."""
     app.add_typer(inbox_app, name="inbox")
+    app.command()(backfill)
 
 
 @inbox_app.command("run")
@@ -54,3 +55,25 @@ def inbox_status(as_json: Json = False) -> None:
     from flows.inbox_status import show_status
 
     show_status(as_json)
+
+
+def backfill(
+    weights: Weights = "phantom",
+    device: Device = "auto",
+    precision: Precision = "auto",
+    settings: Set = [],
+    refresh: Refresh = [],
+    from_stage: FromStage = None,
+    at_once: AtOnce = 0,
+    limit_min: LimitMin = 30.0,
+    dask: Dask = None,
+    direct: Direct = False,
+    as_json: Json = False,
+    store: StoreOption = None,
+) -> None:
+    """Screen every known scan again with other weights or parameters; only what changes. The same command again continues."""
+    from flows.run_many import run_backfill
+
+    options: dict[str, Any] = {"weights": weights, "device": device, "precision": precision, "settings": settings}
+    options |= {"refresh": refresh, "from_stage": from_stage, "at_once": at_once, "limit_min": limit_min, "dask": dask}
+    run_backfill(direct, as_json, store, **options)
