@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,7 +24,7 @@ from artifacts.home import find_weights
 from artifacts.private_index import PrivateIndex
 from artifacts.store import Ref, Store
 from flows.console import TerminalWatcher, watcher, watching, wide_console
-from flows.dataset import Gathered, gather
+from flows.dataset import Gathered, gather, remembered
 from flows.form import Device, PrecisionField, form
 from flows.scans import Scan, recognised
 from flows.settle import open_index, open_store, settle, without_paths
@@ -40,6 +40,7 @@ from tasks.outline import OutlineParams, outline
 from tasks.patch import PatchParams, patch
 from tasks.segment import segment
 from tasks.stage import Params, Stage
+from tasks.training.labels import LabelMap, read_digest
 from tasks.training.truth import Truth, truth_of
 
 Want = Literal["examples", "patches", "mined"]
@@ -153,11 +154,14 @@ class _Cutting:
 
     def _there(self, uid: str) -> dict[Want, Ref] | None:
         """The scan's artifacts where all that is wanted is there whole by names and sizes; no pixel is read."""
-        source = self._source(uid, read=False)
-        if source.digest == UNKNOWN:
+        try:
+            source = self._source(uid, read=False)
+            if source.digest == UNKNOWN:
+                return None
+            plan = Plan(self.store, source.digest, self._checkpoints(), self.params, self.precision)
+            refs = self._line(plan, source, uid)
+        except (HounsfieldError, OSError):  # told when it is cut
             return None
-        plan = Plan(self.store, source.digest, self._checkpoints(), self.params, self.precision)
-        refs = self._line(plan, source, uid)
         return refs if all(self.store.state(ref) == "whole" for ref in refs.values()) else None
 
     def _cut(self, uid: str) -> dict[Want, Ref]:
@@ -184,19 +188,27 @@ class _Cutting:
 
     def _line(self, line: Runner, source: Source, uid: str) -> dict[Want, Ref]:
         """From a scan to what is wanted of it: one line a stage."""
-        truth = truth_of(self.found.dataset, uid)
+        truth = self._truth(uid)
         made: dict[Want, Ref] = {}
         volume = line(load, scan=source)
         lung_mask = line(outline, volume=volume)
         if "examples" in self.want:
-            made["examples"] = line(cut, volume=volume, lung_mask=lung_mask, truth=truth)
+            made["examples"] = line(cut, volume=volume, lung_mask=lung_mask, truth=truth.for_crops())
         if "patches" in self.want:
-            made["patches"] = line(patch, volume=volume, lung_mask=lung_mask, truth=truth)
+            made["patches"] = line(patch, volume=volume, lung_mask=lung_mask, truth=truth.for_patches())
         if "mined" in self.want and self.segmenter:
             heat_map = line(segment, volume=volume, lung_mask=lung_mask)
             lumps = line(group, volume=volume, lung_mask=lung_mask, heat_map=heat_map, threshold=self._mining.threshold)
-            made["mined"] = line(mine, volume=volume, lumps=lumps, truth=truth)
+            made["mined"] = line(mine, volume=volume, lumps=lumps, truth=truth.for_crops())
         return made
+
+    def _truth(self, uid: str) -> Truth:
+        """With the label map that lies beside the scan, where one does."""
+        truth, path = truth_of(self.found.dataset, uid), self.found.raw.labels.get(uid)
+        if path is None:
+            return truth
+        with without_paths():
+            return replace(truth, label_map=LabelMap(path, remembered(self.index, read_digest, path)))
 
     @property
     def _mining(self) -> MineParams:

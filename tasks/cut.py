@@ -107,7 +107,7 @@ def bright_places(
 ) -> NDArray[np.float64]:
     """``[<= n, 3]`` (LPS mm) voxels of vessels, scars and borders in the lungs, clear of every nodule and finding."""
     bright = np.flatnonzero((lung_mask.labels > 0) & (volume.hu > BRIGHT_HU))
-    drawn = rng.choice(bright, min(4 * n, len(bright)), replace=False) if n and len(bright) else bright[:0]
+    drawn = rng.choice(bright, min(max(20 * n, 2000), len(bright)), replace=False) if n and len(bright) else bright[:0]
     places = volume.geometry.lps_mm_from_zyx(np.stack(np.unravel_index(drawn, volume.hu.shape), axis=1)).reshape(-1, 3)
     nodule, sure = truth.which(places, doubt_mm)
     return places[sure & (nodule < 0)][:n]

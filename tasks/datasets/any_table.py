@@ -11,7 +11,6 @@ from tasks.datasets.raw import Entry, LookAtImage, RawDataset, grid_of
 from tasks.datasets.splits import identity_of
 from tasks.datasets.table import columns_of
 from tasks.reading.found import FoundSeries
-from tasks.reading.images import image_suffix
 
 HEAD = 65536
 
@@ -49,11 +48,11 @@ def gather(
     raw = RawDataset("table", [], named)
     for found in series:
         if found.source_format != "dicom":
-            inner = found.files[0].relative_to(folder).parts[:-1]
-            if image_suffix(found.files[0]) and not any(part.lower().startswith(luna16.NOT_SCANS) for part in inner):
+            if luna16.is_scan(found.files[0], folder):
                 luna16.add_image(raw, found.files[0], look)
         elif found.eligible(partial=True):
             add_dicom(raw, found, patients.get(found.uid, ""))
+    luna16.add_labels(raw, folder, files)
     return raw
 
 

@@ -36,7 +36,8 @@ FILES = {
     "scans": ("seriesuids.csv",),
 }
 SUBSET = re.compile(r"subset(\d+)", re.IGNORECASE)
-NOT_SCANS = ("seg-lungs", "labels", "masks")  # folders of masks that are named like the scans
+LABELS = "labels"  # a folder of label maps of nodules that are named like their scans
+NOT_SCANS = ("seg-lungs", "masks", LABELS)
 SAME_MM = 1.0  # two tables mean the same nodule
 
 
@@ -63,11 +64,26 @@ def gather(folder: Path, files: list[Path], look: LookAtImage) -> RawDataset:
     if "annotations" not in raw.tables:
         raise InputError("LUNA16's annotations.csv is not in the folder: put it beside the subsets")
     for path in files:
-        inner = path.relative_to(folder).parts[:-1]
-        if image_suffix(path) and not any(part.lower().startswith(NOT_SCANS) for part in inner):
+        if is_scan(path, folder):
+            inner = path.relative_to(folder).parts[:-1]
             subset = next((int(m[1]) for part in reversed(inner) if (m := SUBSET.fullmatch(part))), None)
             add_image(raw, path, look, subset)
+    add_labels(raw, folder, files)
     return raw
+
+
+def is_scan(path: Path, folder: Path) -> bool:
+    """An image that does not lie in a folder of masks."""
+    inner = path.relative_to(folder).parts[:-1]
+    return bool(image_suffix(path)) and not any(part.lower().startswith(NOT_SCANS) for part in inner)
+
+
+def add_labels(raw: RawDataset, folder: Path, files: list[Path]) -> None:
+    """``labels/<series UID, or the scan's file name>.<any image suffix>``: value 1 + row of the nodule among its scan's."""
+    for path in files:
+        if image_suffix(path) and any(part.lower() == LABELS for part in path.relative_to(folder).parts[:-1]):
+            stem = path.name[: -len(image_suffix(path) or "")]
+            raw.labels.setdefault(raw.names.get(stem, stem), path)
 
 
 def tables_in(files: list[Path]) -> dict[str, bytes]:

@@ -46,7 +46,7 @@ class RawDataset:
     readings  of LIDC-IDRI: series UID -> what its readers said
     names     file name (without suffix) -> uid, for tables that name scans by their files; in memory only
     problems  what was wrong so far, one line each, without paths
-    series    uid -> the series' files; private: never in an artifact, nor in the digest
+    series    uid -> the series' files; labels: uid -> its label map's; private: never in an artifact, nor in the digest
     """
 
     layout: str
@@ -56,6 +56,7 @@ class RawDataset:
     names: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     series: dict[str, FoundSeries] = field(default_factory=dict)
+    labels: dict[str, Path] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:

@@ -22,12 +22,17 @@ LIKELY = (0.6, 1.6)  # a grown outline's diameter over the annotated one; beyond
 def nodule_masks(volume: Volume, lung_mask: LungMask, truth: Truth, consensus: float) -> list[tuple[Box, Mask]]:
     """Of each nodule a box of the volume and which of its voxels are nodule; never empty.
 
-    Where readers drew: voxels that at least the share ``consensus`` of them drew in. Else grown in Hounsfield units from the
-    annotated centre, and a ball of the annotated diameter where what has grown is far from that size.
+    Of a label map, where one came with the scan. Where readers drew: voxels that at least the share ``consensus`` of them drew
+    in. Else grown in Hounsfield units from the annotated centre, and a ball of the annotated diameter where what has grown is
+    far from that size.
     """
+    labelled = in_label_map(truth, volume.geometry) if truth.label_map else {}
     masks = []
     for nodule, rings in zip(truth.nodules, truth.rings, strict=True):
-        found = drawn(rings, volume.geometry, consensus) if rings else grown(volume, lung_mask, nodule)
+        if labelled:
+            found = labelled.get(nodule.row)
+        else:
+            found = drawn(rings, volume.geometry, consensus) if rings else grown(volume, lung_mask, nodule)
         masks.append(found if found is not None and found[1].any() else ball(nodule, volume.geometry))
     return masks
 
@@ -35,6 +40,15 @@ def nodule_masks(volume: Volume, lung_mask: LungMask, truth: Truth, consensus: f
 def excluded_masks(volume: Volume, truth: Truth) -> list[tuple[Box, Mask]]:
     """Balls around the excluded findings."""
     return [ball(n, volume.geometry) for n in truth.excluded]
+
+
+def in_label_map(truth: Truth, geometry: Geometry) -> dict[int, tuple[Box, Mask]]:
+    """Row of a nodule -> its voxels in the scan's label map."""
+    from scipy.ndimage import find_objects
+
+    labels = truth.label_map.on(geometry) if truth.label_map else np.zeros(geometry.shape_zyx, np.uint16)
+    boxes = find_objects(labels)
+    return {k: (box, labels[box] == k + 1) for k, box in enumerate(boxes) if box is not None}
 
 
 def grown(volume: Volume, lung_mask: LungMask, nodule: Nodule) -> tuple[Box, Mask] | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from artifacts.dataset import Dataset, DatasetScan, Nodule, Ring
+from tasks.training.labels import LabelMap
 
 UNMEASURED_MM = 6.0  # diameter of an excluded finding that nobody measured: small nodules and spots, mostly
 
@@ -18,7 +19,7 @@ UNMEASURED_MM = 6.0  # diameter of an excluded finding that nobody measured: sma
 @dataclass(frozen=True)
 class Truth:
     """nodules and excluded findings of one scan; rings[k]: what readers drew around nodule k, none where nobody did;
-    candidates float64 ``[n, 3]`` LPS mm with labels int8 ``[n]``, the table's."""
+    candidates float64 ``[n, 3]`` LPS mm with labels int8 ``[n]``, the table's; label_map: where one came with the scan."""
 
     scan: DatasetScan
     nodules: tuple[Nodule, ...]
@@ -26,6 +27,15 @@ class Truth:
     rings: tuple[tuple[Ring, ...], ...]
     candidates_lps_mm: NDArray[np.float64]
     labels: NDArray[np.int8]
+    label_map: LabelMap | None = None
+
+    def for_crops(self) -> Truth:
+        """Without what only masks are made of: other outlines do not change a crop."""
+        return replace(self, rings=((),) * len(self.nodules), label_map=None)
+
+    def for_patches(self) -> Truth:
+        """Without candidates, which no patch is cut at."""
+        return replace(self, candidates_lps_mm=np.zeros((0, 3)), labels=np.zeros(0, np.int8))
 
     @cached_property
     def digest(self) -> str:
@@ -35,6 +45,7 @@ class Truth:
         for ring in (r for rings in self.rings for r in rings):
             h.update(f"{ring.reader}{ring.hole}{len(ring.points_lps_mm)}".encode())
             h.update(np.ascontiguousarray(ring.points_lps_mm).data)
+        h.update(f"labels {self.label_map.digest if self.label_map else None}".encode())
         h.update(np.ascontiguousarray(self.candidates_lps_mm).data)
         h.update(np.ascontiguousarray(self.labels).data)
         return h.hexdigest()

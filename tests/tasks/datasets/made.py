@@ -13,7 +13,7 @@ HEADER = "seriesuid,coordX,coordY,coordZ,diameter_mm"
 
 
 def uid(k: int) -> str:
-    return f"1.2.826.0.1.3680043.{k:06d}.1"
+    return f"1.2.826.0.1.3680043.{100_000 + k}.1"
 
 
 def table_of(rows: Iterable[str], header: str = HEADER, sep: str = ",") -> bytes:
@@ -72,3 +72,8 @@ def square(x: float, y: float, half: int) -> list[tuple[float, float]]:
         + [(x - k, y + half) for k in side]
         + [(x - half, y - k) for k in side]
     )
+
+
+def cube_xml(series: str) -> bytes:
+    """Three readers who agree on one nodule of 9 x 9 pixels in three slices."""
+    return reading_xml(series, [[nodule([(z, square(60, 60, 5), False) for z in (-60, -58, -56)])]] * 3)
