@@ -116,5 +116,6 @@ def confusion(truth: NDArray[np.int64], called: NDArray[np.int64], classes: int)
     return np.bincount(truth * classes + called, minlength=classes**2).reshape(classes, classes)
 
 
-def share(part: Any, whole: int) -> float:
-    return round(float(part) / whole, 4) if whole else float("nan")
+def share(part: Any, whole: int) -> float | None:
+    """None of nothing."""
+    return round(float(part) / whole, 4) if whole else None

@@ -59,7 +59,8 @@ class Trained:
     def summary(self) -> dict[str, Any]:
         last = self.history[-1] if self.history else {}
         shown = {k: round(v, 4) if isinstance(v, float) else v for k, v in last.items() if k not in HIDDEN}
-        return {"epochs": len(self.history), "parameters": sum(v.size for v in self.tensors.values()), **shown}
+        parameters = sum(v.size for k, v in self.tensors.items() if not counted(k))
+        return {"epochs": len(self.history), "parameters": parameters, **shown}
 
     def preview(self, inputs: Mapping[str, Any]) -> Preview:
         from artifacts.charts import confusion_matrix, curves, montage
@@ -74,7 +75,7 @@ class Trained:
         if self.mistakes:
             pictures["The worst mistakes"] = montage([i for _, i in self.mistakes[:24]], [c for c, _ in self.mistakes[:24]])
         layers: list[dict[str, Any]] = [
-            {"layer": name, "shape": "x".join(map(str, v.shape)) or "scalar", "parameters": int(v.size)}
+            {"layer": name, "shape": "x".join(map(str, v.shape)) or "scalar", "parameters": 0 if counted(name) else int(v.size)}
             for name, v in self.tensors.items()
         ]
         total = {"layer": "total", "shape": "", "parameters": sum(row["parameters"] for row in layers)}
@@ -82,3 +83,8 @@ class Trained:
         card = [{"": k, "value": str(v)} for k, v in self.card.items() if not isinstance(v, dict)]
         tables: dict[str, list[dict[str, Any]]] = {"Epochs": epochs, "Card": card, "Layers": [*layers, total]}
         return Preview(f"{self.card.get('name', 'network')}: {len(self.history)} epochs, {said}", tables, pictures)
+
+
+def counted(name: str) -> bool:
+    """Whether a tensor is what a norm counted while training: kept with the weights, but no parameter."""
+    return name.rpartition(".")[2] in ("running_mean", "running_var", "num_batches_tracked")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from artifacts.arrays import write_json
-from artifacts.errors import ServerError
+from artifacts.errors import ServerError, UsageError
 from artifacts.image_scores import ImageScores
 from artifacts.images import Images
 from artifacts.store import Ref, Store, write_whole
@@ -39,14 +39,20 @@ def run_cifar(data: str | None, params: Mapping[str, Params], pretrained: str | 
 
     settle(options.get("device", "auto"), options.get("precision", "float32"))
     again(options.get("refresh", ()), options.get("from_stage"))
+    weights = token_of(pretrained, (DOWNLOAD,)) if pretrained else None
+    given = {"data": token_of(data, (SYNTHETIC, *NAMES)), "pretrained": weights, **options, **params}
+    return through(cifar, direct, given)
+
+
+def through(flow: Any, direct: bool, given: Mapping[str, Any]) -> Any:
+    """Call a flow, with or without Prefect's engine, with progress at the terminal."""
     watcher = TerminalWatcher(Console(stderr=True))
     watching.set(watcher)
     if not direct:
         watcher.say("through Prefect (its embedded server takes some seconds to start; --direct does without)")
-    run: Callable[..., Made] = cifar.fn if direct else cifar
-    weights = token_of(pretrained, (DOWNLOAD,)) if pretrained else None
+    run: Callable[..., Any] = flow.fn if direct else flow
     try:
-        return run(data=token_of(data, (SYNTHETIC, *NAMES)), pretrained=weights, **options, **params)
+        return run(**given)
     except RuntimeError as e:
         if "Prefect API" not in str(e):
             raise
@@ -67,6 +73,34 @@ def plan_cifar(data: str | None, params: Mapping[str, Params], pretrained: str |
     plan = Plan(open_store(), source.digest, {}, params, refresh=asked)
     cifar_line(plan, source, weights)
     return [{"stage": s.stage, "action": s.action, "because": s.because, "ref": str(s.ref)} for s in plan.steps]
+
+
+def export(ref: str, what: set[str], out: Path | None) -> list[Path]:
+    """The files asked for, of a trained network in the store and of the images it was trained on."""
+    from artifacts.channel_stats import ChannelStats
+    from artifacts.trained import Trained
+    from tasks.images import export as files
+
+    store = open_store()
+    anchor = store.resolve(ref)
+    lineage = {m.kind: store.ref(m.kind, m.digest) for m in store.lineage(anchor)}
+    missing = [kind for kind in ("trained", "images", "channel-stats") if kind not in lineage]
+    if missing:
+        raise UsageError(f"{anchor} was not made by `hounsfield cifar` (no {missing[0]} behind it): name a trained:… it printed")
+    folder = out or Path(f"hounsfield-cifar-{lineage['trained'].digest[:12]}")
+    images: Images = store.open(lineage["images"], Images)
+    trained: Trained = store.open(lineage["trained"], Trained)
+    stats: ChannelStats = store.open(lineage["channel-stats"], ChannelStats)
+    made: list[Path] = []
+    if "weights" in what:
+        made += files.export_weights(trained, folder)
+    if "images" in what:
+        made.append(files.export_images(images, folder / "images.h5"))
+    if "normalised" in what:
+        made.append(files.export_normalised(images, stats, folder / "normalised.h5"))
+    if "features" in what:
+        made.append(files.export_features(images, trained, folder / "features.h5"))
+    return made
 
 
 def report(made: Made, out: Path | None) -> Path:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from artifacts.errors import UsageError
 from flows.options import Device, Direct, FromStage, Json, Refresh, StoreOption
 
 Data = Annotated[
@@ -32,12 +33,15 @@ Set = Annotated[
 Precision = Annotated[str, typer.Option(help="Of the training's arithmetic: float32, bfloat16, or auto")]
 Out = Annotated[Path | None, typer.Option(help="Folder for the report (default: ./hounsfield-cifar-<scores>)")]
 
+EXPORTS = ("weights", "images", "features", "normalised")
+
 cifar_app = typer.Typer(invoke_without_command=True, help="Images in, a trained classifier out: normalise, train, explain, fast.")
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands to ``hounsfield``."""
     app.add_typer(cifar_app, name="cifar")
+    app.command()(recognise)
 
 
 @cifar_app.callback()
@@ -78,6 +82,74 @@ def cifar(
         print((folder / "scores.json").read_text())
     else:
         show(made, folder)
+
+
+@cifar_app.command()
+def compare(
+    data: Data = None,
+    over: Annotated[
+        str, typer.Option(help="What differs, and its values: train.PARAMETER=ONE,TWO,…")
+    ] = "train.loss=cross-entropy,nll,mse",
+    network: Network = None,
+    classes: Classes = None,
+    settings: Set = [],
+    device: Device = "auto",
+    precision: Precision = "float32",
+    direct: Direct = False,
+    out: Out = None,
+    as_json: Json = False,
+    store: StoreOption = None,
+) -> None:
+    """Train several times with one thing different (the three losses, if nothing else is asked) and show them side by side."""
+    from flows.cifar_compare import show_comparison
+
+    name, equals, values = over.partition("=")
+    if not (equals and values and name.startswith("train.")):
+        raise UsageError(f"'{over}' is not train.PARAMETER=ONE,TWO,…: --over train.learning_rate=0.001,0.01")
+    names = [v.strip() for v in values.split(",") if v.strip()]
+    each = [image_params([*settings, f"{name}={value}"], network, classes, store) for value in names]
+    options = {"names": names, "variants": [params["train"] for params in each], "device": device, "precision": precision}
+    options |= {k: v for k, v in each[0].items() if k != "train"}
+    show_comparison(data, direct, out, as_json, options)
+
+
+@cifar_app.command()
+def export(
+    ref: Annotated[str, typer.Argument(help="A trained network or its scores, as `hounsfield cifar` prints them: trained:25f7")],
+    what: Annotated[str, typer.Option(help="Comma-separated: weights, images, features, normalised")] = "weights",
+    out: Annotated[Path | None, typer.Option(help="Folder for the files (default: ./hounsfield-cifar-<network>)")] = None,
+    store: StoreOption = None,
+) -> None:
+    """Write a network's weights (safetensors, torch.save), its images, their features or a normalised copy (HDF5)."""
+    from flows.cifar_run import export as write
+    from flows.settle import use_store
+
+    use_store(store)
+    asked = {w.strip() for w in what.split(",") if w.strip()}
+    if unknown := asked - set(EXPORTS):
+        raise UsageError(f"nothing called '{min(unknown)}' is exported: there are {', '.join(EXPORTS)}")
+    for path in write(ref, asked, out):
+        print(f"{path}  {path.stat().st_size:,} bytes")
+
+
+def recognise(
+    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them")],
+    checkpoint: Annotated[
+        str | None, typer.Option(help="A network of ours: trained:… of the store, or an exported checkpoint.safetensors")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="A classifier of torchvision with its ImageNet weights: resnet18, …")] = None,
+    weights: Annotated[Path | None, typer.Option(help="File of the model's published weights (default: download)")] = None,
+    top: Annotated[int, typer.Option(min=1, max=20, help="Classes shown of each image")] = 5,
+    out: Annotated[Path, typer.Option(help="Where the picture goes")] = Path("hounsfield-recognised.png"),
+    as_json: Json = False,
+    store: StoreOption = None,
+) -> None:
+    """Say what images show: class probabilities by a network of ours, or by a torchvision model with its own transforms."""
+    from flows.recognise import run_recognise
+    from flows.settle import use_store
+
+    use_store(store)
+    run_recognise(images, checkpoint, model, weights, top, out, as_json)
 
 
 def image_params(settings: list[str], network: str | None, classes: str | None, store: Path | None) -> dict[str, Any]:

@@ -55,7 +55,14 @@ class Normaliser(nn.Module):
     def from_card(cls, wanted: Mapping[str, Any]) -> Normaliser:
         """What a card's ``input`` asks for."""
         way = wanted.get("interpolation", "bilinear")
-        return cls(wanted["mean"], wanted["std"], resize=wanted.get("resize"), crop=wanted.get("crop"), interpolation=way)
+        return cls(
+            wanted["mean"],
+            wanted["std"],
+            channels_last=True,
+            resize=wanted.get("resize"),
+            crop=wanted.get("crop"),
+            interpolation=way,
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         x = images.to(torch.float32, memory_format=self.memory_format, copy=True).div_(255)

@@ -31,7 +31,7 @@ BASE: Recipe = {
 RECIPES: dict[str, Recipe] = {
     "linear": BASE | {"epochs": 5, "flip": "none"},
     "mlp": BASE,
-    "convnet": BASE | {"learning_rate": 4e-3, "weight_decay": 1e-2, "shift": 2},
+    "convnet": BASE | {"epochs": 8, "learning_rate": 4e-3, "weight_decay": 1e-2, "shift": 2},
     "resnet": BASE
     | {"epochs": 30, "optimizer": "momentum", "learning_rate": 0.1, "weight_decay": 5e-4, "shift": 4, "label_smoothing": 0.1},
     "fast": BASE

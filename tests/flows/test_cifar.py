@@ -89,3 +89,77 @@ def test_a_path_never_reaches_the_artifacts(trained):
     for path in [*(run.home / "store").rglob("*"), *out.rglob("*")]:
         if path.is_file():
             assert str(data).encode() not in path.read_bytes()
+
+
+def test_three_losses_side_by_side(trained, tmp_path):
+    run, data, _, _ = trained
+    done = run("cifar", "compare", "--data", data, *QUICK, "--out", tmp_path, "--json")
+    assert done.code == 0, done.err
+    assert [r["name"] for r in done.json] == ["cross-entropy", "nll", "mse"]
+    assert done.json[0]["accuracy"] == done.json[1]["accuracy"]
+    assert {"calibration_error", "brier", "log_loss"} <= done.json[2].keys()
+    assert done.err.count("train ") >= 3
+    assert re.search(r"^train\s+reused", done.err, re.M)  # cross-entropy is what was trained before
+    assert (tmp_path / "report.html").read_text().count("<img") == 4
+
+
+def test_learning_rates_side_by_side(trained, tmp_path):
+    run, data, _, _ = trained
+    done = run(
+        "cifar", "compare", "--over", "train.learning_rate=0.001,0.01", "--data", data, *QUICK, "--out", tmp_path, "--json"
+    )
+    assert [r["name"] for r in done.json] == ["0.001", "0.01"]
+    assert run("cifar", "compare", "--over", "read.seed=1,2").code == 2
+
+
+def test_what_is_exported_can_be_used_elsewhere(trained, tmp_path):
+    import h5py
+    import torch
+
+    from tests.tasks.images.small_sets import encoded, images
+
+    run, _, _, done = trained
+    ref = re.search(r"trained:\w+", done.err)[0]
+    done = run("cifar", "export", ref, "--what", "weights,images,features,normalised", "--out", tmp_path)
+    assert done.code == 0, done.err
+    assert len(done.out.splitlines()) == 6
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    with h5py.File(tmp_path / "features.h5") as f, h5py.File(tmp_path / "normalised.h5") as n:
+        logits = torch.from_numpy(f["test_features"][...]) @ state["output.weight"].T + state["output.bias"]
+        assert (logits.argmax(1).numpy() == f["test_labels"][...]).mean() > 0.9
+        assert abs(n["train_images"][...].mean()) < 1e-3
+        assert abs(n["train_images"][...].std() - 1) < 1e-3
+    shown = tmp_path / "shown"
+    shown.mkdir()
+    for k, image in enumerate(images(6, seed=5)[0]):
+        (shown / f"{k}.png").write_bytes(encoded(image))
+    (shown / "7.png").write_bytes(b"not an image")
+    for checkpoint in (ref, tmp_path / "checkpoint.safetensors"):
+        options = ("--checkpoint", checkpoint, "--out", tmp_path / "seen" / "picture.png", "--json")
+        said = run("recognise", shown, *options)
+        assert said.code == 0, said.err
+        assert [r["top"][0]["class"] for r in said.json["images"]] == ["across", "checks", "down"] * 2
+        assert said.json["left_out"] == 1
+        assert sum(t["p"] for t in said.json["images"][0]["top"]) == pytest.approx(1, abs=1e-3)
+    assert run("cifar", "export", ref, "--what", "wieghts").code == 2
+    assert run("recognise", shown).code == 2
+
+
+def test_a_model_of_torchvision_sees_with_its_own_transforms(trained, tmp_path):
+    import torch
+    from torchvision import models
+
+    from tests.tasks.images.small_sets import encoded, images
+
+    run, _, _, _ = trained
+    torch.manual_seed(0)
+    torch.save(models.squeezenet1_1(weights=None).state_dict(), tmp_path / "squeezenet.pth")
+    (tmp_path / "a.png").write_bytes(encoded(images(1, side=40)[0][0]))
+    options = ("--model", "squeezenet1_1", "--weights", tmp_path / "squeezenet.pth", "--out", tmp_path / "seen.png")
+    said = run("recognise", tmp_path / "a.png", *options, "--json")
+    assert said.code == 0, said.err
+    assert len(said.json["images"][0]["top"]) == 5
+    assert run("recognise", tmp_path / "a.png", *options[2:], "--model", "squeezenet1_2").code == 2
+    wrong = run("recognise", tmp_path / "a.png", *options[2:], "--model", "resnet18")
+    assert wrong.code == 5
+    assert len(wrong.err.strip().splitlines()) == 1

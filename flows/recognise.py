@@ -1,0 +1,77 @@
+"""Recognise: what a network says of images, as a table and a picture. Nothing of it is stored: the images may be private."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from artifacts.errors import InputError, UsageError
+from artifacts.trained import Trained
+from flows.console import wide_console
+from flows.settle import open_store
+from tasks.images.recognise import Recognised, Recogniser, image_files, picture_of, recognise, with_checkpoint, with_model
+
+PICTURED = 50
+
+
+def run_recognise(
+    images: list[Path], checkpoint: str | None, model: str | None, weights: Path | None, top: int, out: Path, as_json: bool
+) -> None:
+    """Print the ``top`` classes of each image and write the picture. InputError where not one image could be read."""
+    if bool(checkpoint) == bool(model):
+        raise UsageError("name a network: either --checkpoint trained:… (or a .safetensors) or --model resnet18")
+    paths = image_files(images)
+    recogniser = ours(checkpoint) if checkpoint else published_model(str(model), weights)
+    found: list[Recognised] = []
+    for result in recognise(recogniser, paths, top):
+        if isinstance(result, Path):
+            print(f"hounsfield: {result.name} is damaged or no image: left out", file=sys.stderr)
+        else:
+            found.append(result)
+    if not found:
+        raise InputError("none of the files is an image that can be read")
+    from tasks.images.export import written
+
+    written(out, picture_of(found[:PICTURED]))
+    show(found, out, as_json, len(paths) - len(found))
+
+
+def ours(checkpoint: str) -> Recogniser:
+    """From the store, or from an exported file."""
+    if checkpoint.endswith(".safetensors"):
+        from tasks.images.export import import_weights
+
+        return with_checkpoint(import_weights(Path(checkpoint)))
+    store = open_store()
+    ref = store.resolve(checkpoint)
+    made = [m for m in store.lineage(ref) if m.kind == "trained"]
+    if not made:
+        raise UsageError(f"{ref} is no trained network: name a trained:… that `hounsfield cifar` printed")
+    trained: Trained = store.open(store.ref("trained", made[-1].digest), Trained)
+    if "classes" not in trained.card or "input" not in trained.card:
+        raise UsageError(f"{ref} is not a network for images")
+    return with_checkpoint(trained)
+
+
+def published_model(model: str, path: Path | None) -> Recogniser:
+    from tasks.images.pretrained import DOWNLOAD, find_pretrained, published
+
+    weights = published(model)
+    state = find_pretrained(model, DOWNLOAD if path is None else "", path or Path()).open()
+    return with_model(model, state, weights)
+
+
+def show(found: list[Recognised], out: Path, as_json: bool, left_out: int) -> None:
+    from rich.table import Table
+
+    if as_json:
+        rows = [{"image": r.name, "top": [{"class": c, "p": round(p, 5)} for c, p in r.top]} for r in found]
+        print(json.dumps({"images": rows, "left_out": left_out, "picture": str(out)}, indent=1))
+        return
+    table = Table("image", *(str(k + 1) for k in range(len(found[0].top))))
+    for r in found:
+        table.add_row(r.name, *(f"{name} {p:.1%}" for name, p in r.top))
+    console = wide_console()
+    console.print(table)
+    console.print(f"picture: {out}" + (f"; {left_out} files left out" if left_out else ""), highlight=False)
