@@ -51,7 +51,7 @@ def cifar_compare(
                 params = {"read": read, "train": train, "evaluate": evaluate}
                 line = Line(store, source.digest, {}, params, used, device=device, watcher=watcher(), compute=compute)
                 runs.append(cifar_line(line, source))
-            line.params = {"compare": CompareParams(names=tuple(names))}
+            line.params = {"compare-trainings": CompareParams(names=tuple(names))}
             return line(compare, trained=[r.trained for r in runs], scores=[r.scores for r in runs])
         finally:
             watcher().close()

@@ -20,7 +20,7 @@ class CompareParams(Params):
     names: tuple[str, ...] = Field((), title="Names", description="What each training is called, in order")
 
 
-@stage("compare", version=1, params=CompareParams)
+@stage("compare-trainings", version=1, params=CompareParams)
 def compare(trained: Sequence[Trained], scores: Sequence[ImageScores], params: CompareParams = CompareParams()) -> SideBySide:
     """Accuracy, log loss, Brier score and calibration of each, its curves, and how sure it was how rightly."""
     rows, histories, confidences = [], {}, {}
