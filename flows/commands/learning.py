@@ -22,8 +22,47 @@ DataSet = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add these commands to ``hounsfield``."""
+    app.command()(phantoms)
+    app.command()(oracle)
     app.command()(dataset)
     app.command()(cache)
+
+
+def phantoms(
+    folder: Annotated[Path, typer.Argument(help="Where scans and tables go; one that was stopped goes on")],
+    count: Annotated[int, typer.Option(min=1, help="How many scans")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the first; the others count up from it")] = 0,
+    style: Annotated[Literal["varied", "classic"], typer.Option(help="Everything drawn, or one plain healthy chest")] = "varied",
+    how: Annotated[Literal["mhd", "dicom"], typer.Option("--format", help="As LUNA16 comes, or as a scanner would")] = "mhd",
+    nodule_free: Annotated[float, typer.Option(min=0, max=1, help="Share of scans without nodules")] = 0.5,
+    held_out: Annotated[bool, typer.Option("--held-out", help="The frozen test phantoms instead of --seed and --count")] = False,
+    small: Annotated[bool, typer.Option("--small", help="Coarse ones in a second or two, for trying things")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes (default: one a core; each up to 2 GB)")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a data set of phantom chest CTs in LUNA16's shape: scans in subsets, annotations, candidates, malignancy, truth.
+
+    The same seeds give the same scans. Seeds from 1,000,000 on belong to this project's own training, validation and test.
+    """
+    from flows.phantom_data import make_phantoms
+    from tasks.phantom.splits import HELD_OUT
+
+    seeds = HELD_OUT if held_out else range(seed, seed + count)
+    make_phantoms(folder, seeds, style, how, nodule_free, small, workers, as_json)
+
+
+def oracle(
+    folder: Annotated[
+        Path | None, typer.Argument(help="A folder of phantoms; without it nodules are drawn for the purpose")
+    ] = None,
+    nodules: Annotated[int, typer.Option(min=10, help="How many to draw")] = 20_000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the drawing")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Say how well phantoms' malignancy can be told at all: AUC of the risk model it was drawn from, and of diameter alone."""
+    from flows.phantom_data import tell_oracle
+
+    tell_oracle(folder, nodules, seed, as_json)
 
 
 def dataset(

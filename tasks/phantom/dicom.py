@@ -108,7 +108,7 @@ def _place(volume: Volume, k: int) -> dict[str, Any]:
     g = volume.geometry
     position = g.lps_mm_from_zyx((k, 0, 0))
     return {
-        "SliceThickness": _number(g.spacing_zyx[0]),
+        "SliceThickness": _number(volume.series.slice_thickness_mm or g.spacing_zyx[0]),
         "SpacingBetweenSlices": _number(g.spacing_zyx[0]),
         "SliceLocation": _number(position[2]),
         "ImagePositionPatient": [_number(v) for v in position],

@@ -1,0 +1,168 @@
+"""Data sets made from nothing: phantoms in LUNA16's shape, in processes, resumable, reproducible from their seeds."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from artifacts.errors import InputError, StoreError, UsageError
+from flows.console import wide_console
+from tasks.phantom.folder import Format, Record, bright_places, read_records, write_scan, write_tables
+from tasks.phantom.style import Style
+
+MADE_OF = "phantoms.json"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What every scan of a folder has in common; kept beside them, so that nobody mixes two kinds by mistake."""
+
+    style: Style
+    format: Format
+    nodule_free: float
+    small: bool
+    generator: str
+
+
+def make_phantoms(
+    folder: Path,
+    seeds: Sequence[int],
+    style: Style,
+    how: Format,
+    nodule_free: float,
+    small: bool,
+    workers: int | None,
+    as_json: bool,
+) -> None:
+    """Make what is missing of ``seeds`` in ``folder``, then its tables; says what there is."""
+    from tasks.phantom.splits import GENERATOR
+
+    wanted = Wanted(style, how, nodule_free, small, GENERATOR if style == "varied" else "classic")
+    claim(folder, asdict(wanted))
+    missing = [s for s in seeds if s not in read_records(folder)]
+    in_processes(partial(one_phantom, folder, wanted), missing, workers, "phantoms", folder)
+    tell(folder, write_tables(folder), as_json)
+
+
+def one_phantom(folder: Path, wanted: Wanted, seed: int) -> None:
+    import numpy as np
+
+    from tasks.phantom.splits import data_phantom, split_of
+
+    p = data_phantom(seed, style=wanted.style, nodule_free=wanted.nodule_free, small=wanted.small)
+    rng = np.random.default_rng([0xCA4D, seed])
+    others = [list(m.center) for m in p.mimics] + bright_places(rng, p.volume, p.lung_labels, p.nodules)
+    facts = {"split": split_of(seed) or "", **p.facts}
+    write_scan(p.volume, p.nodules, p.nodule_labels, others, folder, seed, wanted.format, facts)
+
+
+def claim(folder: Path, wanted: Record) -> None:
+    """Note what the folder is made of. Raises UsageError where it holds something else."""
+    path = folder / MADE_OF
+    if path.exists():
+        there = json.loads(path.read_text())
+        if there != wanted:
+            other = ", ".join(f"{k} {there.get(k)}" for k in {**there, **wanted} if there.get(k) != wanted.get(k))
+            raise UsageError(
+                f"the folder was made with other settings ({other}): give the same, or another folder", private=str(folder)
+            )
+        return
+    if folder.exists() and any(folder.iterdir()):
+        raise UsageError("the folder holds something else already: give a new or an empty one", private=str(folder))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(wanted, indent=1) + "\n")
+    except OSError as e:
+        raise StoreError(f"the folder cannot be written to ({e.strerror}): give another", private=str(folder)) from None
+
+
+def in_processes(work: Callable[[int], Any], over: Sequence[int], workers: int | None, what: str, folder: Path) -> None:
+    """``work`` on each number, several at once, with a bar; tables are written even where it is stopped halfway."""
+    workers = min(workers or os.cpu_count() or 1, max(len(over), 1))
+    console = wide_console()
+    try:
+        for _ in _bar(console, _done(work, over, workers), len(over), what):
+            pass
+    except OSError as e:
+        if e.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreError("the disk is full: make room and give the same command again, it goes on where it was") from None
+        raise
+    finally:
+        if read_records(folder):
+            write_tables(folder)
+
+
+def _done(work: Callable[[int], Any], over: Sequence[int], workers: int) -> Any:
+    if workers == 1:
+        yield from map(work, over)
+        return
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        for future in as_completed([pool.submit(work, k) for k in over]):
+            yield future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _bar(console: Any, results: Any, total: int, what: str) -> Any:
+    from rich.console import Console
+    from rich.progress import track
+
+    yield from track(results, description=what, total=total, console=Console(stderr=True), disable=not total)
+
+
+def tell(folder: Path, records: dict[int, Record], as_json: bool) -> None:
+    """How many scans and nodules there are, of which kinds, and how well malignancy can be told."""
+    from collections import Counter
+
+    from tasks.phantom.oracle import oracle
+
+    nodules = [n for r in records.values() for n in r["nodules"]]
+    counts = {k: dict(Counter(n[k] for n in nodules).most_common()) for k in ("kind", "margin", "place")}
+    free = sum(not r["nodules"] for r in records.values())
+    told = oracle(nodules)
+    said = {"scans": len(records), "nodule_free": free, **counts, "malignancy": told}
+    if as_json:
+        print(json.dumps(said))
+        return
+    console = wide_console()
+    console.print(f"{len(records)} scans, {free} of them without nodules; {len(nodules)} nodules", highlight=False)
+    for name, count in counts.items():
+        console.print(f"  {name:<8}" + "  ".join(f"{k} {v}" for k, v in count.items()), highlight=False)
+    console.print(
+        f"  malignant {told['malignant']}; AUC of the risk model {told['auc_oracle']}, of diameter alone {told['auc_diameter']}"
+    )
+    console.print(f"what it holds:  hounsfield dataset {folder}", highlight=False)
+
+
+def tell_oracle(source: Path | None, nodules: int, seed: int, as_json: bool) -> None:
+    """The oracle of a folder's truth.csv, or of nodules drawn for the purpose."""
+    from tasks.phantom.oracle import draw_risks, oracle
+
+    if source is None:
+        said = oracle(draw_risks(nodules, seed))
+    else:
+        path = source / "truth.csv"
+        if not path.is_file():
+            raise InputError(
+                "there is no truth.csv in the folder: give one that `hounsfield phantoms` or `plant` made", private=str(source)
+            )
+        with path.open(newline="") as f:
+            said = oracle(list(csv.DictReader(f)))
+    if as_json:
+        print(json.dumps(said))
+    else:
+        wide_console().print(
+            f"{said['nodules']} nodules, {said['malignant']} malignant: AUC of the risk model {said['auc_oracle']}, of diameter "
+            f"alone {said['auc_diameter']}",
+            highlight=False,
+        )
