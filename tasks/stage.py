@@ -107,7 +107,7 @@ def stage(
     """Declare a stage. ``version`` rises whenever the same inputs would give another output.
 
     The function's arguments: its input artifacts by name (``Sequence[Artifact]`` where it takes many: opened one at a time,
-    as they are asked for); ``params``; and, where it names them,
+    as they are asked for; ``Artifact | None`` where it may go without); ``params``; and, where it names them,
 
     network    the ``tasks.nets.Network`` of the stage's role
     progress   a ``Progress``
@@ -124,7 +124,9 @@ def stage(
 
 
 def _one_of_many(hint: Any) -> Any:
-    return typing.get_args(hint)[0] if typing.get_origin(hint) is Sequence else hint
+    """The artifact of a ``Sequence[Artifact]``, or of an ``Artifact | None``."""
+    many = typing.get_origin(hint) is Sequence or type(None) in typing.get_args(hint)
+    return typing.get_args(hint)[0] if many else hint
 
 
 # -- bound to Prefect, late --------------------------------------------------------------------------------------------------

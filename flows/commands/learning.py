@@ -19,6 +19,16 @@ DataSet = Annotated[
     list[str], typer.Option("--set", help="STAGE.PARAMETER=VALUE, any number of times: dataset.consensus=2, cut.negatives=50")
 ]
 
+Role = Literal["segmenter", "nodule", "malignancy"]
+TrainSet = Annotated[
+    list[str],
+    typer.Option(
+        "--set",
+        help="PARAMETER=VALUE of the training (batch=64, loop.patience=5, augmentation.noise=40) or STAGE.PARAMETER=VALUE of the "
+        "data (dataset.test_fold=0, cut.negatives=50, patch.size=96); any number of times",
+    ),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add these commands to ``hounsfield``."""
@@ -26,6 +36,7 @@ def register(app: typer.Typer) -> None:
     app.command()(oracle)
     app.command()(dataset)
     app.command()(cache)
+    app.command()(train)
 
 
 def phantoms(
@@ -108,3 +119,55 @@ def cache(
     options = {"layout": layout, "segmenter": segmenter, "scans": scans, "keep": keep, "device": device, "precision": precision}
     done = run_cache(folder, parsed(settings), direct=direct, table=table, **options)
     show_cached(done, as_json)
+
+
+def train(
+    role: Annotated[Role, typer.Argument(help="Which network")],
+    data: Annotated[Path | None, typer.Option(help="LUNA16 or LIDC-IDRI as it unpacks, or scans with a CSV of nodules")] = None,
+    phantoms: Annotated[
+        int, typer.Option(min=0, help="So many phantoms beside the data, or without any: to train on, a fifth to watch")
+    ] = 0,
+    name: Annotated[str, typer.Option(help="Weights set to write into; what it lacks comes from the shipped set")] = "mine",
+    epochs: Annotated[int | None, typer.Option(min=1, help="Times through the examples")] = None,
+    batch: Annotated[int | None, typer.Option(min=2, help="Examples a step")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="The highest of the schedule")] = None,
+    network: Annotated[
+        str | None, typer.Option(help="unet2d, monai-basicunet; resnet3d, luna3d, monai-densenet121, monai-resnet10")
+    ] = None,
+    loss: Annotated[
+        str | None, typer.Option(help="dice-ce, book, monai-dice-ce, -tversky, -focal, -dice-focal; cross-entropy, focal")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Another seed, other weights")] = None,
+    segmenter: Annotated[
+        str, typer.Option(help="Weights set whose segmenter's false lumps the classifiers learn from; none")
+    ] = "none",
+    start: Annotated[
+        str, typer.Option(help="Weights set whose nodule classifier the grader starts from; none; default: --name's")
+    ] = "",
+    layout: LayoutOption = "auto",
+    table: TableOption = None,
+    scans: Annotated[int | None, typer.Option(min=1, help="Only the first so many scans, for a quick try")] = None,
+    device: Device = "auto",
+    devices: Annotated[int, typer.Option(min=1, help="GPUs, or CPU processes; more than one with --strategy ddp")] = 1,
+    strategy: Annotated[str, typer.Option(help="auto (one device) or ddp")] = "auto",
+    precision: Annotated[str, typer.Option(help="float32, or bfloat16 (mixed)")] = "float32",
+    tensorboard: Annotated[Path | None, typer.Option(help="Folder for TensorBoard's event files")] = None,
+    direct: Direct = False,
+    settings: TrainSet = [],
+    store: StoreOption = None,
+) -> None:
+    """Train a network on a data set, on phantoms, or on both, and write it into a weights set that `screen --weights` uses.
+
+    The data are cut once and shared by every training. CTRL-C keeps the last whole epoch: the same command goes on from there.
+    """
+    from flows.settle import use_store
+    from flows.train_run import run_train
+
+    use_store(store)
+    given = {"loop.epochs": epochs, "batch": batch, "loop.learning_rate": learning_rate, "architecture": network, "loss": loss}
+    given |= {"loop.seed": seed}
+    short = [f"{k}={v}" for k, v in given.items() if v is not None]
+    options = {"phantoms": phantoms, "name": name, "layout": layout, "scans": scans, "device": device, "devices": devices}
+    options |= {"strategy": strategy, "precision": precision}
+    ref = run_train(role, data, table, tensorboard, [*settings, *short], segmenter, start, direct=direct, **options)
+    print(ref)

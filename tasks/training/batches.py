@@ -1,69 +1,99 @@
-"""Endless balanced batches out of arrays in memory, augmented whole batches at a time."""
+"""Whole batches on their device: which examples, moved and changed how, windowed. Epoch ``k`` is the same one every time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-HU = tuple[float, float]  # a window
+from artifacts.checkpoint import InputSpec
+from tasks.nets.network import windowed
+from tasks.training.augment import AugmentParams, augment
+from tasks.training.pile import Pile
+
 Batch = tuple[Tensor, Tensor]
 
 
-def balanced(rng: np.random.Generator, positive: NDArray[np.bool_], size: int, share: float = 0.5) -> Iterator[NDArray[np.int64]]:
-    """Endless index arrays ``[size]``: ``share`` of them positive, each kind in its own reshuffled order."""
-    kinds = [np.flatnonzero(positive), np.flatnonzero(~positive)]
-    if not all(map(len, kinds)):
-        kinds, counts = [np.arange(len(positive))], [size]
-    else:
-        counts = [round(share * size), size - round(share * size)]
-    queues: list[list[int]] = [[] for _ in kinds]
+def drawn(rng: np.random.Generator, kinds: Sequence[NDArray[np.intp]], counts: Sequence[int]) -> Iterator[NDArray[np.intp]]:
+    """Endless index arrays: so many of each kind, each kind in its own reshuffled order, nothing twice before all once."""
+    queues = [np.zeros(0, np.intp) for _ in kinds]
     while True:
-        for queue, kind, count in zip(queues, kinds, counts, strict=True):
-            while len(queue) < count:
-                queue.extend(rng.permutation(kind).tolist())
-        yield np.array([queue.pop(0) for queue, n in zip(queues, counts, strict=True) for _ in range(n)])
+        batch = []
+        for k, (kind, count) in enumerate(zip(kinds, counts, strict=True)):
+            while len(queues[k]) < count:
+                queues[k] = np.concatenate([queues[k], rng.permutation(kind)])
+            batch.append(queues[k][:count])
+            queues[k] = queues[k][count:]
+        yield np.concatenate(batch)
 
 
-def patch_batches(
-    rng: np.random.Generator, hu: NDArray[np.int16], masks: NDArray[np.uint8], window: HU, *, size: int, crop: int
-) -> Iterator[Batch]:
-    """For a segmenter of slices: windowed float32 ``N x slices x crop x crop`` and masks ``N x crop x crop``.
+def counted(size: int, shares: Sequence[float], kinds: Sequence[NDArray[np.intp]]) -> list[int]:
+    """``size`` examples by these shares; what an empty kind leaves goes to the last one that is not."""
+    counts = [round(size * share) if len(kind) else 0 for share, kind in zip(shares, kinds, strict=True)]
+    last = max(k for k, kind in enumerate(kinds) if len(kind))
+    counts[last] = size - (sum(counts) - counts[last])
+    return counts
 
-    hu ``[n, slices, y, x]``, masks ``[n, y, x]``.
+
+@dataclass
+class Balanced:
+    """What an epoch of batches is made of: so many examples of each kind a batch, ``steps`` of them.
+
+    device: where batches are made: cpu, cuda (this process's own) or cuda:N.
     """
-    for index in balanced(rng, np.asarray(masks.any(axis=(1, 2))), size):
-        j, i = rng.integers(0, hu.shape[-1] - crop + 1, 2)
-        x, y = (torch.from_numpy(a[index][..., j : j + crop, i : i + crop]) for a in (hu, masks))
-        yield augmented(rng, x, y, window)
+
+    kinds: list[NDArray[np.intp]]
+    counts: list[int]
+    steps: int
+    augmentation: AugmentParams
+    input: InputSpec
+    seed: int
+    device: str = "cpu"
+
+    def indices(self, epoch: int) -> Iterator[tuple[NDArray[np.intp], torch.Generator, torch.device]]:
+        device = torch.device(self.device)
+        chance = torch.Generator(device).manual_seed(self.seed * 1_000_003 + epoch)
+        draws = drawn(np.random.default_rng([self.seed, epoch]), self.kinds, self.counts)
+        for _, index in zip(range(self.steps), draws, strict=False):
+            yield index, chance, device
 
 
-def crop_batches(
-    rng: np.random.Generator, hu: NDArray[np.int16], target: NDArray[np.float32], window: HU, *, size: int, share: float = 0.5
-) -> Iterator[Batch]:
-    """For a classifier: windowed float32 ``N x 1 x D x H x W`` and targets ``N``; hu ``[n, z, y, x]``, target in 0..1."""
-    for index in balanced(rng, target > 0.5, size, share):
-        moved = shifted(rng, torch.from_numpy(hu[index]))
-        x, _ = augmented(rng, moved, moved[:, 0], window)
-        yield x.unsqueeze(1), torch.from_numpy(target[index])
+@dataclass
+class SliceBatches(Balanced):
+    """For a segmenter: windowed ``N x slices x crop x crop`` and masks uint8 ``N x crop x crop``: 1 nodule, 2 not counted."""
+
+    hu: Pile | None = None  # int16 [n, slices, y, x]
+    masks: Pile | None = None  # uint8 [n, y, x]
+    crop: int = 64
+
+    def __call__(self, epoch: int) -> Iterator[Batch]:
+        assert self.hu is not None
+        assert self.masks is not None
+        for index, chance, device in self.indices(epoch):
+            x, y = self.hu.take(index, device).float(), self.masks.take(index, device)
+            x, moved = augment(x, self.augmentation, chance, mask=y, out=(self.crop, self.crop))
+            if float(torch.rand((), generator=chance, device=device)) < 0.5 and self.augmentation.flip:
+                x = x.flip(1)  # upside down: the middle slice stays where it is
+            assert moved is not None
+            yield windowed(x, self.input), moved
 
 
-def shifted(rng: np.random.Generator, x: Tensor, most: int = 2) -> Tensor:
-    """``N x D x H x W`` moved by up to ``most`` voxels along each axis; what leaves at one end comes back at the other."""
-    return torch.roll(x, tuple(int(v) for v in rng.integers(-most, most + 1, 3)), dims=(1, 2, 3))
+@dataclass
+class CropBatches(Balanced):
+    """For a classifier: windowed ``N x 1 x D x H x W`` and targets float32 ``N`` in 0..1."""
 
+    hu: Pile | None = None  # int16 [n, z, y, x], as large as the network's input or larger
+    target: NDArray[np.float32] | None = None
+    crop_zyx: tuple[int, int, int] = (32, 32, 32)
 
-def augmented(rng: np.random.Generator, x: Tensor, y: Tensor, window: HU) -> Batch:
-    """One draw of quarter turns, flips (slices too) and noise for a whole batch; then the window."""
-    turns, flip, upside_down = int(rng.integers(4)), rng.random() < 0.5, rng.random() < 0.5
-    x, y = (torch.rot90(a, turns, (-2, -1)) for a in (x, y))
-    if flip:
-        x, y = x.flip(-1), y.flip(-1)
-    if upside_down:
-        x = x.flip(-3)
-    x = x.float()
-    x = x + torch.randn(x.shape) * rng.uniform(0, 12) + rng.normal(0, 8)
-    return x.clamp_(*window), y
+    def __call__(self, epoch: int) -> Iterator[Batch]:
+        assert self.hu is not None
+        assert self.target is not None
+        for index, chance, device in self.indices(epoch):
+            x = self.hu.take(index, device).float()[:, None]
+            x, _ = augment(x, self.augmentation, chance, out=self.crop_zyx)
+            yield windowed(x, self.input), torch.from_numpy(self.target[index]).to(device)

@@ -2,45 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from artifacts.checkpoint import CropSpec
+from artifacts.examples import Examples
 from artifacts.geometry import Geometry
 from artifacts.lumps import Candidate, Lumps
 from tasks.crop import CropParams, crop
 from tasks.group import GroupParams, group
 from tasks.nets import Network
 from tasks.outline import outline
-from tasks.phantom import Phantom
+from tasks.phantom import Phantom, PhantomNodule
 from tasks.segment import segment
+from tasks.training.phantoms import PhantomSource
 
 DOUBT_MM = 4.0  # farther than its radius but not than this beyond it: neither the nodule nor surely something else
-
-
-@dataclass
-class Examples:
-    """hu int16 ``[n, z, y, x]``; of which nodule, -1 none; and that nodule's malignancy, its risk, its diameter (0 for none)."""
-
-    hu: NDArray[np.int16]
-    nodule: NDArray[np.int32]
-    malignant: NDArray[np.bool_]
-    risk: NDArray[np.float32]
-    diameter_mm: NDArray[np.float32]
-
-    @property
-    def is_nodule(self) -> NDArray[np.float32]:
-        return (self.nodule >= 0).astype(np.float32)
-
-    def keep(self, which: NDArray[np.bool_]) -> Examples:
-        return Examples(*(getattr(self, f)[which] for f in ("hu", "nodule", "malignant", "risk", "diameter_mm")))
-
-
-def concatenate(parts: list[Examples]) -> Examples:
-    fields = ("hu", "nodule", "malignant", "risk", "diameter_mm")
-    return Examples(*(np.concatenate([getattr(p, f) for p in parts]) for f in fields))
 
 
 def proposed(phantom: Phantom, segmenter: Network, threshold: float = 0.1) -> NDArray[np.float64]:
@@ -53,7 +32,7 @@ def proposed(phantom: Phantom, segmenter: Network, threshold: float = 0.1) -> ND
 
 def jittered(rng: np.random.Generator, phantom: Phantom, times: int) -> NDArray[np.float64]:
     """Each nodule's centre ``times`` times, off by up to half its radius and 3 mm."""
-    centers = np.array([n.center_lps_mm for n in phantom.nodules]).repeat(times, axis=0)
+    centers = np.array([n.center_lps_mm for n in phantom.nodules]).reshape(-1, 3).repeat(times, axis=0)
     off = np.minimum([n.diameter_mm / 4 for n in phantom.nodules], 3.0).repeat(times)
     return centers + rng.uniform(-1, 1, centers.shape) * off[:, None]
 
@@ -65,20 +44,53 @@ def bright_places(rng: np.random.Generator, phantom: Phantom, n: int) -> NDArray
     return phantom.volume.geometry.lps_mm_from_zyx(np.stack(np.unravel_index(flat, bright.shape), axis=1))
 
 
-def cut_examples(phantom: Phantom, centers_lps_mm: NDArray[np.float64], spec: CropSpec) -> Examples:
+def mimic_places(phantom: Phantom) -> NDArray[np.float64]:
+    """``[n, 3]`` (LPS mm) centres of scars, lymph nodes and plaques."""
+    return np.array([m.center for m in phantom.mimics], dtype=np.float64).reshape(-1, 3)
+
+
+def cut_examples(
+    source: PhantomSource, centers_lps_mm: NDArray[np.float64], origin: NDArray[np.intp], spec: CropSpec
+) -> Examples:
     """Crops at these places through the crop stage, each with its truth; places in doubt are left out."""
-    nodules = phantom.nodules
-    gaps = np.linalg.norm(centers_lps_mm[:, None] - np.array([n.center_lps_mm for n in nodules])[None], axis=2)
+    phantom = source.phantom
+    nodule, sure = which_nodule(phantom.nodules, centers_lps_mm)
+    nodule, centers, origin = nodule[sure], centers_lps_mm[sure], origin[sure]
+    hit = nodule >= 0
+    rows = [(n.malignant, n.p_malignant, n.diameter_mm) for n in phantom.nodules]
+    table = np.array([*rows, (-1, np.nan, 0.0)])[nodule]
+    crops = crop(phantom.volume, lumps_at(centers, phantom.volume.geometry), params=CropParams(spec=spec))
+    return Examples(
+        uid=source.uid,
+        patient=source.uid,
+        split=source.split,
+        fold=0,
+        spec=spec,
+        spacing_zyx_mm=crops.spacing_zyx_mm,
+        hu=crops.hu,
+        label=hit.astype(np.uint8),
+        malignant=table[:, 0].astype(np.int8),
+        nodule=nodule.astype(np.int32),
+        origin=origin.astype(np.uint8),
+        diameter_mm=table[:, 2].astype(np.float32),
+        rating=np.full(len(hit), np.nan, np.float32),
+        risk=table[:, 1].astype(np.float32),
+        centers_lps_mm=centers,
+        offset_zyx=crops.offset_zyx,
+    )
+
+
+def which_nodule(
+    nodules: Sequence[PhantomNodule], places_lps_mm: NDArray[np.float64]
+) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Of each place the nodule that it lies in (-1: none), and whether that is sure: not within ``DOUBT_MM`` of one."""
+    if not nodules:
+        return np.full(len(places_lps_mm), -1), np.ones(len(places_lps_mm), bool)
+    gaps = np.linalg.norm(places_lps_mm[:, None] - np.array([n.center_lps_mm for n in nodules])[None], axis=2)
     beyond = gaps - np.array([n.diameter_mm / 2 for n in nodules])
     nearest = beyond.argmin(axis=1)
     margin = beyond[np.arange(len(beyond)), nearest]
-    sure = (margin <= 0) | (margin > DOUBT_MM)
-    nearest, margin, centers = nearest[sure], margin[sure], centers_lps_mm[sure]
-    hit = margin <= 0
-    table = np.array([(n.malignant, n.p_malignant, n.diameter_mm) for n in nodules])[nearest] * hit[:, None]
-    crops = crop(phantom.volume, lumps_at(centers, phantom.volume.geometry), params=CropParams(spec=spec))
-    nodule = np.where(hit, nearest, -1).astype(np.int32)
-    return Examples(crops.hu, nodule, table[:, 0] > 0, table[:, 1].astype(np.float32), table[:, 2].astype(np.float32))
+    return np.where(margin <= 0, nearest, -1), (margin <= 0) | (margin > DOUBT_MM)
 
 
 def lumps_at(centers_lps_mm: NDArray[np.float64], geometry: Geometry) -> Lumps:

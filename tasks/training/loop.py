@@ -7,6 +7,7 @@ goes on from its last epoch and ends with the weights of a run that was not. Lig
 from __future__ import annotations
 
 import copy
+import io
 import math
 import os
 import random
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from artifacts.errors import TrainingError
+from artifacts.store import explained
 from tasks.stage import Compute, Params, Progress, silent
 
 Batch = tuple[Tensor, Tensor]
@@ -90,9 +92,14 @@ class Fitting:
             "optimizers": [o.state_dict() for o in self.optimizers],
             **{k: getattr(self, k) for k in ("epoch", "history", "best", "best_value", "best_epoch")},
         }
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        torch.save(state, temporary)
-        temporary.replace(path)
+        body, temporary = io.BytesIO(), path.with_name(f".{path.name}.{os.getpid()}")
+        torch.save(state, body)  # in memory first: on a full disk it would end in a message that nobody understands
+        try:
+            with explained("keep an epoch"):
+                temporary.write_bytes(body.getbuffer())
+                temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def load(self, path: Path) -> None:
         """TrainingError where the file is damaged or another network's."""
@@ -306,40 +313,3 @@ def make_optimizers(module: nn.Module, params: LoopParams) -> list[Optimizer]:
         kind = torch.optim.AdamW if params.optimizer == "adamw" else torch.optim.Adam
         made = [kind(decay + plain, lr=lr)]
     return made
-
-
-def train(
-    module: nn.Module,
-    batches: Iterable[Batch],
-    loss: Loss,
-    *,
-    steps: int,
-    learning_rate: float,
-    weight_decay: float = 1e-4,
-    report_every: int = 100,
-    device: torch.device | str = "cpu",
-) -> Iterator[dict[str, float]]:
-    """Train ``module`` in place on ``steps`` batches of (input, target); AdamW, the rate rising and falling once.
-
-    Yields ``step``, the mean ``loss`` since the last report, and ``seconds`` so far; the module is left in eval mode.
-    """
-    module.to(device).train()
-    optimizer = torch.optim.AdamW(module.parameters(), lr=learning_rate, weight_decay=weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, steps, "cosine"))
-    started, losses = time.perf_counter(), []
-    for step, (x, y) in zip(range(1, steps + 1), batches, strict=False):
-        losses.append(train_step(module, x.to(device), y.to(device), loss, optimizer))
-        schedule.step()
-        if step % report_every == 0 or step == steps:
-            yield {"step": step, "loss": float(np.mean(losses)), "seconds": time.perf_counter() - started}
-            losses = []
-    module.eval()
-
-
-def train_step(module: nn.Module, x: Tensor, y: Tensor, loss: Loss, optimizer: torch.optim.Optimizer) -> float:
-    optimizer.zero_grad(set_to_none=True)
-    value = loss(module(x), y)
-    value.backward()
-    nn.utils.clip_grad_norm_(module.parameters(), 5.0)
-    optimizer.step()
-    return float(value.detach())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import queue
 import threading
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from artifacts.errors import HounsfieldError, TrainingError
 from tasks.stage import Compute
 from tasks.training.loop import Row, fabric_of, run
 
@@ -28,24 +30,28 @@ def fit_on_many(module: nn.Module, asked: tuple[Any, ...], compute: Compute) -> 
         except BaseException as e:
             failed.append(e)
 
+    before = set(multiprocessing.active_children())
     launcher = threading.Thread(target=launch, daemon=True)
     launcher.start()
-    weights = None
-    while weights is None:
-        try:
-            row = rows.get(timeout=POLL_S)
-        except queue.Empty:
-            if not launcher.is_alive():
+    try:
+        while True:
+            try:
+                row = rows.get(timeout=POLL_S)
+            except queue.Empty:
+                if not launcher.is_alive():
+                    raise failed[0] if failed else TrainingError("the training processes ended without a word") from None
+                continue
+            if "error" in row:
+                raise TrainingError(row["error"])
+            if "state" in row:
                 break
-            continue
-        if "state" in row:
-            weights = row["state"]
-        else:
             yield row
+    except BaseException:
+        for process in set(multiprocessing.active_children()) - before:
+            process.terminate()  # CTRL-C, or one of them failed and the others wait for it
+        raise
     launcher.join()
-    if failed:
-        raise failed[0]
-    module.load_state_dict({k: torch.from_numpy(v) for k, v in (weights or {}).items()})
+    module.load_state_dict({k: torch.from_numpy(v) for k, v in row["state"].items()})
 
 
 def one_process(fabric: Any, module: nn.Module, asked: tuple[Any, ...], rows: Any) -> None:
@@ -53,8 +59,12 @@ def one_process(fabric: Any, module: nn.Module, asked: tuple[Any, ...], rows: An
     import copy
 
     module = copy.deepcopy(module)
-    for row in run(fabric, module, *asked):
-        if fabric.is_global_zero:
-            rows.put(row)
+    try:
+        for row in run(fabric, module, *asked):
+            if fabric.is_global_zero:
+                rows.put(row)
+    except HounsfieldError as e:
+        rows.put({"error": str(e)})
+        raise
     if fabric.is_global_zero:
         rows.put({"state": {k: v.cpu().numpy() for k, v in module.state_dict().items()}})

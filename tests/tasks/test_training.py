@@ -1,80 +1,51 @@
-"""The loop learns, repeats itself, and is fed what it should be; splits never meet; scores are what they say."""
+"""What training is fed and scored by: batches, piles, losses, phantoms' crops and patches, the tally of findings."""
 
 from __future__ import annotations
 
 import itertools
 import json
+import pickle
+import subprocess
+import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from artifacts.checkpoint import CropSpec
+from artifacts.checkpoint import ROLES, CropSpec, InputSpec, read_checkpoint
 from artifacts.findings import Finding
-from tasks.nets import build
-from tasks.phantom import Phantom, PhantomNodule, make_phantom
-from tasks.training.batches import augmented, balanced, crop_batches, patch_batches
-from tasks.training.candidates import bright_places, concatenate, cut_examples, jittered
-from tasks.training.loop import seed_everything, start_afresh, train
-from tasks.training.losses import dice_and_cross_entropy, soft_cross_entropy
+from artifacts.rows import Rows, write_rows
+from tasks.nets import load_network
+from tasks.phantom import PhantomNodule
+from tasks.phantom_examples import PhantomExamplesParams, phantom_examples
+from tasks.phantom_patches import PhantomPatchesParams, phantom_patches
+from tasks.training.augment import AugmentParams
+from tasks.training.batches import CropBatches, counted, drawn
+from tasks.training.candidates import which_nodule
+from tasks.training.evaluation import Outcome, best_threshold
+from tasks.training.losses import (
+    IGNORED,
+    ClassificationLoss,
+    ClassLoss,
+    MaskLoss,
+    SegmentationLoss,
+    book_loss,
+    dice_and_cross_entropy,
+    soft_cross_entropy,
+)
 from tasks.training.metrics import roc_auc, tally
-from tasks.training.phantoms import FIRST_SEED, cut_patches, seeds
+from tasks.training.phantoms import FIRST_SEED, PhantomSource, seeds
+from tasks.training.pile import Pile
+from tests.conftest import ROOT
 
 WINDOW = (-1000.0, 1000.0)
-CROP = CropSpec(shape_zyx=(16, 16, 16), spacing_zyx_mm=(2.0, 2.0, 2.0), border="pad")
 
 
 @pytest.fixture(scope="module")
-def phantom() -> Phantom:
-    return make_phantom(8, small=True)
-
-
-def tiny_segmenter() -> nn.Module:
-    seed_everything(0)
-    return start_afresh(build("unet2d", in_channels=3, classes=1, depth=2, width=4))
-
-
-def one_batch() -> tuple[torch.Tensor, torch.Tensor]:
-    """Bright squares on a dark ground."""
-    hu = torch.full((4, 3, 16, 16), -850.0)
-    hu += 30 * torch.randn(hu.shape, generator=torch.Generator().manual_seed(0))
-    masks = torch.zeros(4, 16, 16, dtype=torch.uint8)
-    for k in range(3):
-        masks[k, 3 + k : 9 + k, 4:10] = 1
-    hu[masks[:, None].expand_as(hu) > 0] += 850
-    return hu, masks
-
-
-def test_the_loop_overfits_a_tiny_batch() -> None:
-    module, (x, y) = tiny_segmenter(), one_batch()
-    reports = list(
-        train(module, itertools.repeat((x, y)), dice_and_cross_entropy, steps=150, learning_rate=0.02, report_every=50)
-    )
-    assert [r["step"] for r in reports] == [50, 100, 150]
-    assert reports[-1]["loss"] < 0.2 * reports[0]["loss"]
-    assert not module.training
-    with torch.inference_mode():
-        assert ((module(x)[:, 0] > 0) == (y > 0)).float().mean() > 0.98
-
-
-def test_the_same_seed_gives_the_same_weights() -> None:
-    def weights() -> dict[str, torch.Tensor]:
-        module, (x, y) = tiny_segmenter(), one_batch()
-        batches = patch_batches(np.random.default_rng(0), x.short().numpy(), y.numpy(), WINDOW, size=4, crop=12)
-        list(train(module, batches, dice_and_cross_entropy, steps=5, learning_rate=0.01))
-        return module.state_dict()
-
-    first, second = weights(), weights()
-    assert all(torch.equal(first[k], second[k]) for k in first)
-
-
-def test_a_run_ends_where_its_batches_end() -> None:
-    reports = list(
-        train(tiny_segmenter(), [one_batch()] * 3, dice_and_cross_entropy, steps=10, learning_rate=0.01, report_every=1)
-    )
-    assert [r["step"] for r in reports] == [1, 2, 3]
+def source() -> PhantomSource:
+    return PhantomSource(8, nodules=6, small=True)
 
 
 def test_splits_share_no_seed_and_none_that_people_ask_for() -> None:
@@ -98,65 +69,77 @@ def test_shipped_cards_tell_how_they_were_made_and_that_results_are_synthetic(ro
 
 
 def test_batches_are_balanced_and_use_everything() -> None:
-    positive = np.arange(40) < 4
-    drawn = list(itertools.islice(balanced(np.random.default_rng(0), positive, 8), 20))
-    assert all(positive[index].sum() == 4 for index in drawn)
-    assert set(np.concatenate(drawn)) == set(range(40))
+    kinds = [np.arange(4), np.arange(4, 10), np.arange(10, 40)]
+    counts = counted(8, [0.5, 0.25, 0.25], kinds)
+    assert counts == [4, 2, 2]
+    batches = list(itertools.islice(drawn(np.random.default_rng(0), kinds, counts), 15))
+    assert all([int(np.isin(b, kind).sum()) for kind in kinds] == counts for b in batches)
+    assert set(np.concatenate(batches)) == set(range(40))
+    assert sorted(np.concatenate(batches[:3])[np.isin(np.concatenate(batches[:3]), kinds[1])]) == list(range(4, 10))
 
 
-def test_a_quarter_may_be_positive_and_one_kind_alone_will_do() -> None:
-    assert next(balanced(np.random.default_rng(0), np.arange(40) < 20, 8, 0.25)).__len__() == 8
-    assert len(next(balanced(np.random.default_rng(0), np.zeros(5, dtype=bool), 8))) == 8
-
-
-def test_images_and_masks_turn_together() -> None:
-    rng = np.random.default_rng(0)
-    y = torch.zeros(2, 9, 9, dtype=torch.uint8)
-    y[:, 1:4, 2:8] = 1
-    hu = (y.float() * 1800 - 900)[:, None].expand(2, 5, 9, 9)
-    for _ in range(10):
-        x, turned = augmented(rng, hu, y, WINDOW)
-        assert torch.equal(x[:, 2] > 0, turned > 0)
-        assert x.min() >= WINDOW[0]
-        assert x.max() <= WINDOW[1]
+def test_what_an_empty_kind_leaves_goes_to_the_others() -> None:
+    kinds = [np.arange(4), np.zeros(0, np.intp), np.arange(4, 40)]
+    assert counted(8, [0.5, 0.25, 0.25], kinds) == [4, 0, 4]
+    assert counted(8, [0.5, 0.25, 0.25], [np.arange(5), kinds[1], kinds[1]]) == [8, 0, 0]
 
 
 def test_crops_come_windowed_with_their_targets() -> None:
-    hu = np.full((6, 16, 16, 16), 3000, dtype=np.int16)
+    hu = np.full((6, 18, 18, 18), 3000, dtype=np.int16)
     target = np.array([0, 0, 0, 0, 0.7, 1], dtype=np.float32)
-    x, y = next(crop_batches(np.random.default_rng(0), hu, target, WINDOW, size=4))
+    kinds = [np.array([4, 5]), np.arange(4)]
+    spec = InputSpec(window_hu=WINDOW)
+    pile = Pile([hu], [np.arange(6)])
+    batches = CropBatches(kinds, [2, 2], 3, AugmentParams(), spec, 0, hu=pile, target=target, crop_zyx=(16, 16, 16))
+    x, y = next(batches(0))
     assert x.shape == (4, 1, 16, 16, 16)
     assert x.max() == 1000
-    assert (y > 0.5).sum() == 2
+    assert sorted(y.tolist()) == pytest.approx([0, 0, 0.7, 1])
+    again, other = next(batches(0))[0], next(batches(1))[0]
+    assert torch.equal(x, again)
+    assert len(list(batches(0))) == 3
+    assert other.shape == x.shape
 
 
-def test_patches_hold_nodules_and_what_is_none(phantom: Phantom) -> None:
-    patches = cut_patches(np.random.default_rng(0), phantom, size=48)
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_pile_is_its_rows_in_any_order(in_memory: bool, tmp_path: Path) -> None:
+    parts = [np.arange(k, k + 12).reshape(6, 2).astype(np.int16) for k in (0, 100)]
+    write_rows(tmp_path, "examples", {"hu": parts[1]}, {}, "hdf5")
+    pile = Pile([parts[0], Rows(tmp_path / "examples.h5", "hu")], [np.array([5, 0]), np.array([3])], in_memory=in_memory)
+    assert pile[[2, 0, 1, 2]].tolist() == [[106, 107], [10, 11], [0, 1], [106, 107]]
+    copied = pickle.loads(pickle.dumps(pile))
+    assert torch.equal(copied.take(np.array([1, 2]), torch.device("cpu")), torch.tensor([[0, 1], [106, 107]], dtype=torch.int16))
+
+
+def test_patches_hold_nodules_and_what_is_none(source: PhantomSource) -> None:
+    patches = phantom_patches(source, params=PhantomPatchesParams(size=48))
     assert patches.hu.shape[1:] == (7, 48, 48)
-    assert patches.masks.shape == (len(patches.hu), 48, 48)
-    share = patches.masks.any(axis=(1, 2)).mean()
-    assert 0.3 < share < 0.8
-    inside = patches.hu[:, 3][patches.masks > 0]
-    assert np.median(inside) > -600
+    assert patches.masks.shape == (len(patches), 48, 48)
+    assert 0.3 < patches.positive.mean() < 0.8
+    assert np.median(patches.hu[:, 3][patches.masks > 0]) > -600
+    assert (patches.masks[patches.positive].sum((1, 2)) > 0).mean() > 0.9
 
 
-def test_examples_know_whether_they_are_a_nodule(phantom: Phantom) -> None:
-    rng = np.random.default_rng(0)
-    hits = cut_examples(phantom, jittered(rng, phantom, 3), CROP)
-    others = cut_examples(phantom, bright_places(rng, phantom, 20), CROP)
-    assert hits.hu.shape == (3 * len(phantom.nodules), 16, 16, 16)
-    assert hits.is_nodule.all()
-    assert hits.diameter_mm == pytest.approx(np.repeat([n.diameter_mm for n in phantom.nodules], 3))
-    both = concatenate([hits, others])
-    assert len(both.hu) == len(hits.hu) + len(others.hu)
-    assert (others.risk[others.nodule < 0] == 0).all()
+def test_examples_know_whether_they_are_a_nodule(source: PhantomSource) -> None:
+    spec = CropSpec(shape_zyx=(16, 16, 16), spacing_zyx_mm=(2.0, 2.0, 2.0), border="pad")
+    examples = phantom_examples(source, params=PhantomExamplesParams(spec=spec, bright=20))
+    nodules = source.phantom.nodules
+    hits = examples.label == 1
+    assert hits.sum() >= 4 * len(nodules)
+    assert examples.hu.shape[1:] == (16, 16, 16)
+    assert examples.diameter_mm[: len(nodules)] == pytest.approx([n.diameter_mm for n in nodules])
+    assert examples.risk[: len(nodules)] == pytest.approx([n.p_malignant for n in nodules])
+    assert np.isnan(examples.risk[~hits]).all()
+    assert (examples.malignant[~hits] == -1).all()
+    assert hits.sum() < len(examples)
 
 
-def test_places_just_outside_a_nodule_are_left_out(phantom: Phantom) -> None:
-    n = phantom.nodules[0]
-    off = [n.diameter_mm / 2 - 0.1, n.diameter_mm / 2 + 2, n.diameter_mm / 2 + 500]
-    examples = cut_examples(phantom, np.array(n.center_lps_mm) + np.array([[0, 0, d] for d in off]), CROP)
-    assert examples.is_nodule.tolist() == [1, 0]
+def test_places_just_outside_a_nodule_are_left_out(source: PhantomSource) -> None:
+    n = source.phantom.nodules[0]
+    off = np.array([n.diameter_mm / 2 - 0.1, n.diameter_mm / 2 + 2, n.diameter_mm / 2 + 500])
+    nodule, sure = which_nodule([n], np.array(n.center_lps_mm) + off[:, None] * np.array([0, 0, 1.0]))
+    assert nodule.tolist() == [0, -1, -1]
+    assert sure.tolist() == [True, False, True]
 
 
 def test_soft_cross_entropy_is_least_at_its_target() -> None:
@@ -164,6 +147,39 @@ def test_soft_cross_entropy_is_least_at_its_target() -> None:
         return float(soft_cross_entropy(torch.log(torch.tensor([[1 - p, p]])), torch.tensor([0.3])))
 
     assert at(0.3) < min(at(0.2), at(0.4))
+
+
+@pytest.mark.parametrize("name", get_args(SegmentationLoss))
+def test_each_segmentation_loss_is_least_where_the_mask_is_met_and_leaves_out_what_is_ignored(name: SegmentationLoss) -> None:
+    loss, masks = MaskLoss(name), torch.zeros(2, 16, 16, dtype=torch.uint8)
+    masks[:, 4:9, 5:12] = 1
+    right = (masks.float()[:, None] * 2 - 1) * 8
+    assert float(loss(right, masks)) < 0.1 < float(loss(-right, masks))
+    masks[:, 12:] = IGNORED
+    wrong_there = right.clone()
+    wrong_there[:, :, 12:] = 8
+    assert float(loss(wrong_there, masks)) == pytest.approx(float(loss(right, masks)), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["cross-entropy", "focal"])
+def test_each_classification_loss_is_least_at_its_target(name: ClassificationLoss) -> None:
+    def at(p: float) -> float:
+        return float(ClassLoss(name)(torch.log(torch.tensor([[1 - p, p]])), torch.tensor([0.3])))
+
+    assert at(0.3) < min(at(0.2), at(0.4))
+
+
+def test_smoothing_moves_targets_towards_one_half() -> None:
+    logits = torch.log(torch.tensor([[0.05, 0.95]]))
+    assert float(ClassLoss(smooth=0.1)(logits, torch.ones(1))) == pytest.approx(float(ClassLoss()(logits, torch.tensor([0.95]))))
+
+
+def test_a_miss_costs_more_than_a_false_alarm_in_the_book_s_loss() -> None:
+    masks = torch.zeros(1, 16, 16)
+    masks[:, 4:8, 4:8] = 1
+    missed, too_much = torch.full((1, 1, 16, 16), -9.0), (masks[:, None] * 2 - 1) * 9
+    too_much[:, :, 10:12, 10:14] = 9
+    assert float(book_loss(missed, masks)) > 5 * float(book_loss(too_much, masks))
 
 
 def test_dice_counts_empty_images() -> None:
@@ -204,26 +220,21 @@ def _finding(center: tuple[float, float, float], p: float, diameter: float) -> F
     return Finding(rank=1, label=1, p_nodule=p, p_malignant=None, slice_number=None, sop_instance_uid=None, **numbers, **where)  # type: ignore[arg-type]
 
 
-@pytest.mark.slow
-def test_make_weights_runs_from_nothing_to_three_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything in miniature: rough phantoms, a few steps, and nothing asked of networks that have learnt nothing."""
-    import flows.make_weights as script
-    from artifacts.checkpoint import ROLES, read_checkpoint
-    from tasks.nets import load_network
-    from tasks.training.evaluation import Outcome
+def test_the_threshold_is_where_most_is_right() -> None:
+    nodules = [_nodule((0.0, 0.0, 0.0), 10.0)]
+    outcomes = [Outcome(0, nodules, [_finding((0, 0, 0), 0.8, 9.0), _finding((90.0, 0, 0), 0.6, 5.0)], 2)]
+    assert 0.6 <= best_threshold(outcomes) < 0.8
 
-    monkeypatch.setattr(script, "training_phantom", lambda seed: make_phantom(seed, small=True, nodules=8))
-    monkeypatch.setattr(script, "proposed", lambda phantom, segmenter: np.array([n.center_lps_mm for n in phantom.nodules]))
-    monkeypatch.setattr(script, "screen_seed", lambda folder, seed: Outcome(seed, [], [], 0))
-    monkeypatch.setattr(script, "STEPS_A_MINUTE", dict.fromkeys(ROLES, 1))
-    monkeypatch.setattr(
-        "sys.argv",
-        ["make_weights", "--out", str(tmp_path / "w"), "--seeds", "3", "--tests", "2", "--workers", "1", "--minutes", "1"],
-    )
-    script.main()
-    assert [p.name for p in tmp_path.iterdir()] == ["w"], "nothing unfinished is left"
+
+@pytest.mark.slow
+def test_make_weights_runs_from_nothing_to_three_checkpoints_and_again_without_work(tmp_path: Path) -> None:
+    """Everything in miniature: coarse phantoms, a few steps, and nothing asked of networks that have learnt nothing."""
+    command = [sys.executable, "-m", "flows.make_weights", "--small", "--phantoms", "4", "--tests", "1", "--minutes", "0.1"]
+    command += ["--workers", "1", "--out", str(tmp_path / "w"), "--work", str(tmp_path / "work")]
+    first, second = (subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout for _ in range(2))
+    assert "train-nodule ran" in first
+    assert "train-nodule reused" in second
     for role in ROLES:
-        checkpoint = read_checkpoint(tmp_path / "w", role)
-        load_network(checkpoint)
-        assert checkpoint.card.metrics["whole_line_test"]["phantoms"] == 2
-        assert checkpoint.card.training["steps"] == 20
+        card = load_network(read_checkpoint(tmp_path / "w", role)).card
+        assert card.metrics["whole_line_test"]["phantoms"] == 1
+        assert card.training["split"]["validation"] == ["phantom-2000000", "phantom-2000001"]

@@ -1,0 +1,121 @@
+"""What the command line does with the flows that train: settings to parameters, paths to tokens, progress at the terminal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from rich.console import Console
+
+from artifacts.checkpoint import Role
+from artifacts.errors import InputError, ServerError, UsageError
+from artifacts.home import weights_folder
+from artifacts.store import Ref
+from flows.cache import STAGES as CUTTING
+from flows.cache import parsed
+from flows.console import TerminalWatcher, watching
+from flows.settle import open_index
+from tasks.stage import Params
+
+
+def run_train(
+    role: Role,
+    data: Path | None,
+    table: Path | None,
+    tensorboard: Path | None,
+    settings: Sequence[str],
+    segmenter: str,
+    start: str,
+    *,
+    direct: bool,
+    **options: Any,
+) -> Ref:
+    """Run the flow of ``role``. Prefect is told tokens, never a path."""
+    from flows.train import FLOWS, STAGES
+    from tasks.nets.network import settle_device
+
+    if data and not data.is_dir():
+        raise InputError("there is no folder at the given path: give the folder of a data set", private=str(data))
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", options["name"]):
+        raise UsageError(f"'{options['name']}' cannot name a weights set: use lowercase letters, digits and dashes")
+    settle_device(options["device"])
+    of_data = [s for s in settings if s.split("=")[0].split(".")[0] in CUTTING]
+    params = {"train": chosen(STAGES[role].params, [s for s in settings if s not in of_data]), **parsed(of_data)}
+    index = open_index()
+    paths = {"source": data, "table": table, "tensorboard": tensorboard}
+    given = {k: index.token(p.absolute()) if p else None for k, p in paths.items()}
+    given |= {"segmenter": none(segmenter)} if role != "segmenter" else {}
+    given |= {"start": start_of(options["name"], start)} if role == "malignancy" else {}
+    watcher = TerminalWatcher(Console(stderr=True))
+    watching.set(watcher)
+    if not direct:
+        watcher.say("through Prefect (its embedded server takes some seconds to start; --direct does without)")
+    run: Any = FLOWS[role].fn if direct else FLOWS[role]
+    try:
+        return run(**given, **options, **params)
+    except RuntimeError as e:
+        if "Prefect API" not in str(e):
+            raise
+        raise ServerError("the Prefect server did not answer: start it, unset PREFECT_API_URL, or use --direct") from e
+
+
+def none(name: str) -> str | None:
+    return None if name in ("", "none") else name
+
+
+def start_of(name: str, start: str) -> str | None:
+    """Where the grader starts: as asked; unasked from the set's own nodule classifier where it has one."""
+    return none(start) if start else name if (weights_folder() / name / "nodule.json").is_file() else None
+
+
+def chosen(params: type[Params], settings: Sequence[str]) -> Params:
+    """``["batch=64", "loop.epochs=3"]`` as parameters; UsageError says what was allowed."""
+    import json
+
+    values: dict[str, Any] = {}
+    for text in settings:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"'{text}' is not PARAMETER=VALUE")
+        at, model = values, params
+        *groups, last = name.removeprefix("train.").split(".")
+        for group in groups:
+            model = nested(model, group, name)
+            at = at.setdefault(group, {})
+        if last not in model.model_fields and model is not FREE:
+            raise UsageError(f"training has no parameter '{name}': there are {', '.join(model.model_fields)}")
+        at[last] = json.loads(value) if value[:1] in "[{" or model is FREE else value
+    try:
+        return params.model_validate(merged(params, values))
+    except ValidationError as e:
+        first = e.errors()[0]
+        raise UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg']} (given {first['input']!r})") from e
+    except ValueError as e:
+        raise UsageError(f"a value is no JSON: {e}") from e
+
+
+class FREE(Params):
+    """Stands for a mapping with any names: ``arguments``."""
+
+
+def nested(model: type[Params], group: str, name: str) -> type[Params]:
+    """The model of the group of parameters ``group``."""
+    field = model.model_fields.get(group)
+    kind = field.annotation if field else None
+    if isinstance(kind, type) and issubclass(kind, Params):
+        return kind
+    if group == "arguments":
+        return FREE
+    raise UsageError(f"training has no parameters '{name}': there are {', '.join(model.model_fields)}")
+
+
+def merged(params: type[Params], values: dict[str, Any]) -> dict[str, Any]:
+    """Groups keep the defaults of ``params`` where nothing else is said."""
+    defaults = params()
+    return {
+        k: {**getattr(defaults, k).model_dump(), **v} if isinstance(v, dict) and isinstance(getattr(defaults, k), Params) else v
+        for k, v in values.items()
+    }

@@ -1,0 +1,103 @@
+"""What the two classifiers' training stages share: crops of several scans as one pile, their network and their card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from artifacts.checkpoint import Card, CropSpec, InputSpec, Role
+from artifacts.errors import TrainingError
+from artifacts.examples import ORIGINS, Examples
+from tasks.training.losses import ClassificationLoss
+from tasks.training.parts import TrainParams, spread
+from tasks.training.pile import Pile
+from tasks.training.scoring import CropScore
+
+COLUMNS = ("label", "malignant", "origin", "diameter_mm", "rating", "risk")
+MINED = ORIGINS.index("mined")
+
+
+class ClassifierParams(TrainParams):
+    """How a classifier of crops is trained."""
+
+    architecture: str = Field("resnet3d", title="Network", description="resnet3d, luna3d, monai-densenet121 or monai-resnet10")
+    crop_zyx: tuple[int, int, int] = Field((32, 32, 32), title="Crop", description="Voxels the network sees along z, y, x")
+    loss: ClassificationLoss = Field(
+        "cross-entropy", title="Loss", description="cross-entropy, or focal: hard examples count more"
+    )
+    smooth: float = Field(
+        0.02, ge=0, le=0.5, title="Smoothing", description="Share of each target that is moved towards one half"
+    )
+
+
+@dataclass
+class Table:
+    """Crops of several scans with the columns of ``Examples``."""
+
+    hu: Pile
+    columns: dict[str, NDArray[Any]]
+    spec: CropSpec
+
+    def __getattr__(self, name: str) -> NDArray[Any]:
+        try:
+            return self.__dict__["columns"][name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    @property
+    def captions(self) -> list[str]:
+        return [f"{ORIGINS[o]} {d:.0f} mm" if d > 0 else ORIGINS[o] for o, d in zip(self.origin, self.diameter_mm, strict=True)]
+
+
+def gathered(
+    parts: Sequence[Examples],
+    wanted: Callable[[Examples], NDArray[np.bool_]],
+    most: int | None = None,
+    in_memory: bool | None = None,
+) -> Table:
+    """The ``wanted`` crops of several scans, at most ``most``, evenly over all."""
+    rows = [np.flatnonzero(wanted(p)) for p in parts]
+    if not sum(map(len, rows)):
+        raise TrainingError("there is nothing to train on: no scan of the training part has a crop of the kind that is wanted")
+    if most:
+        kept = set(spread(sum(map(len, rows)), most))
+        ends = np.cumsum([0, *map(len, rows)])
+        rows = [
+            np.array([r for k, r in enumerate(row) if start + k in kept], np.intp) for start, row in zip(ends, rows, strict=False)
+        ]
+    columns = {c: np.concatenate([getattr(p, c)[r] for p, r in zip(parts, rows, strict=True)]) for c in COLUMNS}
+    return Table(Pile([p.hu for p in parts], rows, in_memory=in_memory), columns, parts[0].spec)
+
+
+def input_of(spec: CropSpec, params: ClassifierParams) -> InputSpec:
+    """The card's input: the examples' spacing and border, the network's own size."""
+    if any(have < want for have, want in zip(spec.shape_zyx, params.crop_zyx, strict=True)):
+        raise TrainingError(f"the crops have {spec.shape_zyx} voxels, the network wants {params.crop_zyx}: cut larger ones")
+    return InputSpec(window_hu=params.window_hu, crop=spec.model_copy(update={"shape_zyx": params.crop_zyx}))
+
+
+def arguments_of(params: ClassifierParams) -> dict[str, Any]:
+    own = {"crop_zyx": list(params.crop_zyx)} if params.architecture == "luna3d" else {}
+    return {"in_channels": 1, "classes": 2, **own, **params.arguments}
+
+
+def score_of(seen: Table, truth: NDArray[np.bool_], spec: InputSpec, params: ClassifierParams) -> CropScore:
+    return CropScore(seen.hu, truth, spec, params.crop_zyx, seen.captions)
+
+
+def card_of(role: Role, params: ClassifierParams, arguments: dict[str, Any], spec: InputSpec, training: dict[str, Any]) -> Card:
+    return Card(
+        name=params.name,
+        role=role,
+        architecture=params.architecture,
+        arguments=arguments,
+        input=spec,
+        training=training,
+        licence=params.licence,
+        source=f"Trained by train-{role} of Hounsfield",
+    )

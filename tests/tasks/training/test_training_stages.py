@@ -1,0 +1,194 @@
+"""The three training stages: they learn, go on where they were killed, keep splits apart, and say what is wrong in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from artifacts.checkpoint import Card, Checkpoint, write_checkpoint
+from artifacts.errors import TrainingError
+from artifacts.trained import Trained
+from tasks.nets import load_network
+from tasks.nets.network import windowed
+from tasks.train_malignancy import TrainMalignancyParams, targets, train_malignancy
+from tasks.train_nodule import TrainNoduleParams, train_nodule
+from tasks.train_segmenter import TrainSegmenterParams, train_segmenter
+from tasks.training.augment import AugmentParams
+from tasks.training.loop import LoopParams
+from tests.tasks.training.made import made_examples, made_patches
+
+SMALL: dict[str, Any] = {"arguments": {"widths": [8, 8, 16, 16]}, "crop_zyx": (16, 16, 16), "batch": 16}
+LOOP = LoopParams(epochs=4, learning_rate=4e-3)
+CALM = AugmentParams(shift=1, tilt=0, noise=10, blur=0.3, sharpen=0)
+
+
+def nodule_params(**changes: Any) -> TrainNoduleParams:
+    return TrainNoduleParams(**{**SMALL, "loop": LOOP, "augmentation": CALM, **changes})
+
+
+def some_examples() -> list[Any]:
+    return [*(made_examples(k, mined=k == 1) for k in range(4)), made_examples(8, 16, "validation"), made_examples(9, 8, "test")]
+
+
+def same(a: Trained, b: Trained) -> bool:
+    return all(np.array_equal(a.tensors[k], b.tensors[k]) for k in a.tensors)
+
+
+def checkpoint(trained: Trained, folder: Path) -> Checkpoint:
+    return write_checkpoint(folder, Card.model_validate(trained.card), trained.tensors)
+
+
+def test_a_nodule_classifier_is_trained_and_can_be_used(tmp_path: Path) -> None:
+    told: list[Mapping[str, Any]] = []
+    trained = train_nodule(some_examples(), params=nodule_params(loop=LoopParams(epochs=7, learning_rate=6e-3)), tell=told.append)
+    assert {"epoch", "loss", "recall", "f1", "false_positives", "auc", "examples_per_second", "eta_s"} <= told[0].keys()
+    assert [row["epoch"] for row in told] == list(range(1, 8))
+    assert max(row["auc"] for row in told) > 0.9
+    assert trained.confusion.sum() == 16
+    network = load_network(checkpoint(trained, tmp_path))
+    assert network.card.input.crop is not None
+    assert network.card.input.crop.shape_zyx == (16, 16, 16)
+
+
+def test_the_card_keeps_the_split_and_nothing_of_the_test_part_is_trained_on() -> None:
+    card = train_nodule(some_examples(), params=nodule_params(loop=LoopParams(epochs=1))).card
+    training = card["training"]
+    assert training["split"] == {
+        "train": ["scan-0", "scan-1", "scan-2", "scan-3"],
+        "validation": ["scan-8"],
+        "left_out": ["scan-9"],
+    }
+    assert training["examples"] == {"positive": 48, "hard": 12, "other": 36}
+    assert training["params"]["loop"]["epochs"] == 1
+
+
+def test_a_left_out_fold_is_never_seen() -> None:
+    examples = [made_examples(k, fold=k % 2) for k in range(4)]
+    card = train_nodule(examples, params=nodule_params(loop=LoopParams(epochs=1), left_out_fold=1)).card
+    assert card["training"]["split"]["left_out"] == ["scan-1", "scan-3"]
+    assert card["training"]["folds"] == [0]
+    assert card["metrics"] == {}
+
+
+def test_a_patient_in_two_parts_is_refused() -> None:
+    two = [made_examples(0), made_examples(0, split="validation")]
+    with pytest.raises(TrainingError, match="1 patients are in the training part and in another"):
+        train_nodule(two, params=nodule_params())
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("role", ["segmenter", "nodule", "malignancy"])
+def test_a_killed_stage_goes_on_and_ends_as_one_that_was_not(role: str, tmp_path: Path) -> None:
+    def run(workspace: Path | None, dies: bool = False) -> Trained:
+        def tell(row: Mapping[str, Any]) -> None:
+            if dies and row["epoch"] == 2:
+                raise Killed
+
+        if role == "segmenter":
+            patches = [made_patches(0), made_patches(1), made_patches(2, split="validation")]
+            return train_segmenter(patches, params=segmenter_params(), workspace=workspace, tell=tell)
+        if role == "nodule":
+            return train_nodule(some_examples(), params=nodule_params(), workspace=workspace, tell=tell)
+        params = TrainMalignancyParams(**SMALL, loop=LOOP, augmentation=CALM)
+        return train_malignancy(some_examples(), params=params, workspace=workspace, tell=tell)
+
+    straight = run(None)
+    with pytest.raises(Killed):
+        run(tmp_path, dies=True)
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["epoch"] == 2
+    resumed = run(tmp_path)
+    assert same(straight, resumed)
+    assert [r["loss"] for r in straight.history] == [r["loss"] for r in resumed.history]
+
+
+def segmenter_params(**changes: Any) -> TrainSegmenterParams:
+    calm = AugmentParams(shift=2, scale=0.1, tilt=0, noise=10, blur=0.3, sharpen=0)
+    own = {"crop": 32, "arguments": {"width": 4, "depth": 2}, "loop": LOOP, "augmentation": calm}
+    return TrainSegmenterParams(**{**own, **changes})
+
+
+@pytest.mark.parametrize("loss", ["dice-ce", "book"])
+def test_a_segmenter_is_trained_and_can_be_used(loss: str, tmp_path: Path) -> None:
+    patches = [*(made_patches(k, 32) for k in range(3)), made_patches(9, split="validation")]
+    params = segmenter_params(loop=LoopParams(epochs=12, learning_rate=0.02), loss=loss)
+    trained = train_segmenter(patches, params=params)
+    assert max(r["f1" if loss == "dice-ce" else "recall"] for r in trained.history) > 0.7
+    assert max(r["found"] for r in trained.history) > 0.8
+    network = load_network(checkpoint(trained, tmp_path))
+    assert network.card.input.context_slices == 1
+    assert trained.preview({}).pictures
+
+
+def test_what_is_ignored_costs_nothing() -> None:
+    patches = [made_patches(0)]
+    patches[0].ignore = np.ones_like(patches[0].ignore)
+    trained = train_segmenter(patches, params=segmenter_params(loop=LoopParams(epochs=1)))
+    assert trained.history[0]["loss"] < 0.02
+
+
+@pytest.mark.parametrize("tuned", ["all", "last"])
+def test_a_grader_starts_from_the_classifier(tuned: str, tmp_path: Path) -> None:
+    nodule = train_nodule(some_examples(), params=nodule_params(loop=LoopParams(epochs=1)))
+    params = TrainMalignancyParams(loop=LoopParams(epochs=1), augmentation=CALM, batch=16, tuned=tuned)  # type: ignore[arg-type]
+    grader = train_malignancy(some_examples(), nodule, params=params)
+    assert grader.card["arguments"] == nodule.card["arguments"]
+    assert grader.card["role"] == "malignancy"
+    stem = np.array_equal(grader.tensors["stem.weight"], nodule.tensors["stem.weight"])
+    assert stem == (tuned == "last")
+    assert not np.array_equal(grader.tensors["head.weight"], nodule.tensors["head.weight"])
+    load_network(checkpoint(grader, tmp_path))
+
+
+def test_a_grader_learns_the_risk_where_it_is_known_and_the_label_elsewhere() -> None:
+    malignant, risk = np.array([1, 0, 1, 0], np.int8), np.array([0.7, 0.2, np.nan, np.nan], np.float32)
+    assert targets(malignant, risk, soft=True) == pytest.approx([0.7, 0.2, 1, 0])
+    assert targets(malignant, risk, soft=False).tolist() == [1, 0, 1, 0]
+
+
+@pytest.mark.parametrize(("positive", "what"), [(0.0, "none shows a nodule"), (1.0, "none shows anything but nodules")])
+def test_a_class_without_samples_is_one_clear_line(positive: float, what: str) -> None:
+    with pytest.raises(TrainingError, match=what):
+        train_nodule([made_examples(0, positive=positive)], params=nodule_params())
+
+
+def test_graders_need_both_classes_and_segmenters_a_nodule() -> None:
+    benign = made_examples(0)
+    benign.malignant = np.where(benign.label == 1, 0, -1).astype(np.int8)
+    with pytest.raises(TrainingError, match="none of the 12 crops of graded nodules is malignant"):
+        train_malignancy([benign], params=TrainMalignancyParams(**SMALL))
+    empty = made_patches(0)
+    empty.nodule[:] = -1
+    with pytest.raises(TrainingError, match="shows a nodule"):
+        train_segmenter([empty], params=segmenter_params())
+
+
+def test_another_network_s_kept_epoch_is_one_clear_line(tmp_path: Path) -> None:
+    train_nodule(some_examples(), params=nodule_params(loop=LoopParams(epochs=1)), workspace=tmp_path)
+    other = nodule_params(arguments={"widths": [4, 4, 8, 8]})
+    with pytest.raises(TrainingError, match="another network"):
+        train_nodule(some_examples(), params=other, workspace=tmp_path)
+
+
+def test_a_loss_that_is_no_number_keeps_the_last_good_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def spoil(row: Mapping[str, Any]) -> None:
+        if row["epoch"] == 2:
+            monkeypatch.setattr("tasks.training.batches.windowed", lambda x, spec: windowed(x, spec) * torch.nan)
+
+    with pytest.raises(TrainingError, match=r"the loss is nan in epoch 3, by step \d+: lower the learning rate"):
+        train_nodule(some_examples(), params=nodule_params(), workspace=tmp_path, tell=spoil)
+    kept = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert kept["epoch"] == 2
+    assert all(torch.isfinite(v).all() for v in kept["module"].values())
+
+
+def test_crops_smaller_than_the_network_s_are_refused() -> None:
+    with pytest.raises(TrainingError, match="cut larger ones"):
+        train_nodule(some_examples(), params=nodule_params(crop_zyx=(32, 32, 32)))
