@@ -90,6 +90,11 @@ class Outline:
         at = np.clip(place, 0, len(self.mask) - 1)
         return inside & self.mask[at[..., 0], at[..., 1], at[..., 2]]
 
+    def shared(self, other: Outline) -> float:
+        """How much of the smaller of the two lies in both, 0..1."""
+        small, large = sorted((self, other), key=lambda o: o.volume_mm3)
+        return float(large.contains(small.local.lps_mm(np.argwhere(small.mask))).mean())
+
     def voxels(self, geometry: Geometry) -> tuple[tuple[slice, ...], Mask]:
         """A box of the scan, and which of its voxels have their centre in the outline."""
         places = geometry.zyx_from_lps_mm(self.local.lps_mm(np.argwhere(self.mask)))

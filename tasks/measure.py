@@ -20,6 +20,8 @@ from tasks.pleura import pleura_distance_mm
 from tasks.stage import Params, stage
 
 SIDE_GRID_MM = 5.0
+SAME_SHARE = 0.2  # of the smaller outline: what shares more is one nodule outlined twice
+PROFILE_MM = 0.5
 
 
 class MeasureParams(Params):
@@ -37,7 +39,7 @@ class MeasureParams(Params):
         ge=0.0,
         le=40.0,
         title="Merge within",
-        description="Candidates nearer than this to a more probable one are the same finding, mm",
+        description="Candidates nearer than this to a more probable one are the same finding, unless lung lies between, mm",
         json_schema_extra={"unit": "mm"},
     )
 
@@ -52,13 +54,12 @@ class _Nodule:
     outline: Outline
     lump_ids: set[int]
 
-    def owns(self, place_lps_mm: NDArray[np.float64], merge_mm: float) -> bool:
+    def is_near(self, places_lps_mm: NDArray[np.float64], within_mm: float) -> bool:
         centers = np.stack([self.seed_lps_mm, self.outline.center_lps_mm])
-        near = np.linalg.norm(centers - place_lps_mm, axis=1).min() < merge_mm
-        return bool(near or self.outline.contains(place_lps_mm))
+        return bool(np.linalg.norm(centers[:, None] - places_lps_mm, axis=-1).min() < within_mm)
 
 
-@stage("measure", version=3, params=MeasureParams)
+@stage("measure", version=4, params=MeasureParams)
 def measure(
     volume: Volume,
     lung_mask: LungMask,
@@ -83,7 +84,7 @@ def measure(
 def _nodules(
     volume: Volume, lung_mask: LungMask, lumps: Lumps, nodule: Scores, malignant: Scores, params: MeasureParams
 ) -> list[_Nodule]:
-    """The most probable candidate first; a candidate near a nodule's seed or centre, or in its outline, belongs to it."""
+    """The most probable candidate first; a candidate in a nodule's outline, or one thing with it, belongs to it."""
     p = np.nan_to_num(nodule.probability, nan=-1.0).astype(np.float64)
     least = nodule.threshold if params.min_probability is None else params.min_probability
     chosen = np.flatnonzero(p > least)
@@ -92,17 +93,43 @@ def _nodules(
     for i in chosen[np.lexsort((chosen, -deepest, -np.round(p[chosen], 4)))]:
         candidate = lumps.candidates[i]
         place = np.array(candidate.center_lps_mm)
-        owner = next((n for n in found if n.owns(place, params.merge_mm)), None)
+        owner = next((n for n in found if n.outline.contains(place)), None)
         if owner is None:
+            grade = float(malignant.probability[i])
             outline = grow(volume, lung_mask, place, candidate.radius_mm)
-            owner = next((n for n in found if n.owns(outline.center_lps_mm, params.merge_mm)), None)
+            new = _Nodule(place, float(p[i]), None if np.isnan(grade) else grade, outline, set())
+            owner = next((n for n in found if _one_thing(volume, n, new, params.merge_mm, least)), None)
             if owner is None:
-                grade = float(malignant.probability[i])
-                owner = _Nodule(place, float(p[i]), None if np.isnan(grade) else grade, outline, set())
+                owner = new
                 found.append(owner)
         owner.lump_ids.add(candidate.lump_id)
         owner.p_nodule = max(owner.p_nodule, float(p[i]))
     return sorted(found, key=lambda n: -n.p_nodule)
+
+
+def _one_thing(volume: Volume, known: _Nodule, new: _Nodule, merge_mm: float, least: float) -> bool:
+    """Whether ``new`` is ``known`` seen from beside: their outlines overlap, or it is near and
+
+    is much less probable (a classifier sees the nodule at the edge of its box), or nothing stands out of the lung there, or no
+    lung lies between the two.
+    """
+    if known.outline.shared(new.outline) > SAME_SHARE:
+        return True
+    if not known.is_near(np.stack([new.seed_lps_mm, new.outline.center_lps_mm]), merge_mm):
+        return False
+    shadow = new.p_nodule < (known.p_nodule + least) / 2
+    return shadow or not np.isfinite(new.outline.surface_hu) or not _lung_between(volume, known.outline, new.outline)
+
+
+def _lung_between(volume: Volume, one: Outline, other: Outline) -> bool:
+    """Whether HU fall below both surfaces somewhere on the straight line from centre to centre."""
+    from scipy.ndimage import gaussian_filter1d, map_coordinates
+
+    ends = one.center_lps_mm, other.center_lps_mm
+    samples = max(2, int(np.linalg.norm(ends[1] - ends[0]) / PROFILE_MM))
+    places = volume.geometry.zyx_from_lps_mm(np.linspace(*ends, samples))
+    hu = map_coordinates(volume.hu, places.T, order=1, mode="nearest", output=np.float32)
+    return bool(gaussian_filter1d(hu, 1.0).min() < min(one.surface_hu, other.surface_hu))
 
 
 def _label_map(volume: Volume, nodules: list[_Nodule]) -> NDArray[np.uint16]:

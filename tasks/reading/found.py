@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from tasks.reading.eligibility import (
     why_not_image,
 )
 from tasks.reading.slices import SliceHeader
+
+MOST_REPEATED = 0.2  # of the slices: fewer in the place of another are copies or mistakes, more are passes
+LEAST_COVER = 0.5  # of all places, by a pass that is to stand for the series
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def series_from_slices(uid: str, slices: list[SliceHeader], broken: int) -> Foun
     if not whole:
         return _without_stack(uid, slices, broken + len(lost))
     main, qc = _main_stack(whole)
-    main, apart = _one_acquisition(main)
+    main, apart = _one_pass(main)
     first, normal = main[0], normal_of(main[0].orientation)  # type: ignore[arg-type]
     along = np.array([np.dot(normal, s.position) for s in main])  # type: ignore[arg-type]
     order = sorted(range(len(main)), key=lambda k: (along[k], main[k].instance or 0, main[k].sop_uid or ""))
@@ -176,16 +180,44 @@ def _plane(s: SliceHeader) -> tuple:
     return (turned, f.rows, f.columns, spacing, f.samples, s.about.modality, is_scout(s))
 
 
-def _one_acquisition(slices: list[SliceHeader]) -> tuple[list[SliceHeader], list[QCFinding]]:
-    """Where several passes over the same places share a UID, and are numbered as such, keep the longest, first pass."""
-    passes: dict[str, list[SliceHeader]] = {}
-    for s in slices:
-        passes.setdefault(s.acquisition, []).append(s)
-    if len(passes) == 1:
+def _one_pass(slices: list[SliceHeader]) -> tuple[list[SliceHeader], list[QCFinding]]:
+    """Where several passes over the same places share a UID (repeats, phases of a breath), one of them.
+
+    They are told apart by acquisition, time, kernel: the longest, then first, is kept. Where none of these tells, each place
+    keeps the slice with the lowest number, whether the numbers run place by place or pass by pass.
+    """
+    main = slices
+    for telling in (lambda s: s.acquisition, lambda s: s.temporal, lambda s: s.about.kernel):
+        if not _repeats(main):
+            break
+        passes: dict[str | None, list[SliceHeader]] = {}
+        for s in main:
+            passes.setdefault(telling(s), []).append(s)
+        longest = max(passes.values(), key=lambda p: (len(_places(p)), -(p[0].instance or 0)))
+        if len(_places(longest)) >= LEAST_COVER * len(_places(main)):
+            main = longest
+    if _repeats(main):
+        main = _lowest_numbered(main) or main
+    if len(main) == len(slices):
         return slices, []
-    repeated = len(slices) - len({s.position for s in slices})
-    if repeated < 0.2 * len(slices):
-        return slices, []
-    main = max(passes.values(), key=lambda p: (len({s.position for s in p}), -(p[0].instance or 0)))
-    message = f"the series holds {len(passes)} acquisitions of the same places: the longest, of {len(main)} slices, is screened"
-    return main, [QCFinding("several-acquisitions", "warning", message)]
+    message = f"several passes over the same places share the series: one of {len(main)} slices is screened"
+    return main, [QCFinding("several-acquisitions", "warning", f"{message}, {len(slices) - len(main)} slices are left out")]
+
+
+def _places(slices: list[SliceHeader]) -> set:
+    return {s.position for s in slices}
+
+
+def _repeats(slices: list[SliceHeader]) -> bool:
+    return len(slices) - len(_places(slices)) >= MOST_REPEATED * len(slices)
+
+
+def _lowest_numbered(slices: list[SliceHeader]) -> list[SliceHeader] | None:
+    """None where slices in one place share a number: then it says nothing."""
+    numbers = {(s.position, s.instance) for s in slices}
+    if len(numbers) < len(slices) or any(s.instance is None for s in slices):
+        return None
+    lowest: dict[Any, SliceHeader] = {}
+    for s in sorted(slices, key=lambda s: s.instance or 0):
+        lowest.setdefault(s.position, s)
+    return list(lowest.values())

@@ -24,6 +24,7 @@ GROUPS = {
     "kernel": ("CTReconstructionSequence", "ConvolutionKernel"),
     "image_type": ("CTImageFrameTypeSequence", "FrameType"),
     "acquisition": ("FrameContentSequence", "FrameAcquisitionNumber"),
+    "temporal": ("FrameContentSequence", "TemporalPositionIndex"),
     "tilt": ("CTAcquisitionDetailsSequence", "GantryDetectorTilt"),
 }
 

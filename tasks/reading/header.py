@@ -35,6 +35,7 @@ TAGS = {
     "series_uid": 0x0020000E,
     "acquisition": 0x00200012,
     "instance": 0x00200013,
+    "temporal": 0x00200100,
     "position": 0x00200032,
     "orientation": 0x00200037,
     "samples": 0x00280002,

@@ -20,7 +20,7 @@ from tasks.reading.pixels import read_pixels
 from tasks.reading.raw import RawScan, check_size
 from tasks.reading.slices import SliceHeader
 
-READER = "reading-2"  # rises whenever the same files would be read as another scan
+READER = "reading-3"  # rises whenever the same files would be read as another scan
 NAMED = 5  # slices named one by one in a message
 
 __all__ = ["READER", "RawScan", "read_scan"]

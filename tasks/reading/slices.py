@@ -69,6 +69,7 @@ class SliceHeader:
     sop_uid: str | None
     instance: int | None
     acquisition: str
+    temporal: str  # which point in time, where a place is seen at several
     position: Vector | None
     orientation: Six | None
     slope: float
@@ -106,6 +107,7 @@ def slice_of(path: Path, header: RawHeader) -> SliceHeader:
         sop_uid=uid_or_none(header.text("sop_uid")),
         instance=whole_number(header.text("instance")),
         acquisition=header.text("acquisition"),
+        temporal=header.text("temporal"),
         position=_three(header.text("position")),
         orientation=six(header.text("orientation")),
         slope=_decimal(header.text("slope"), 1.0),

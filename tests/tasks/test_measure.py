@@ -126,6 +126,22 @@ def test_two_nodules_of_one_lump_stay_two() -> None:
     assert [f.lump_ids for f in found.findings] == [(1,), (1,)]
 
 
+@pytest.mark.parametrize("hu", [SOFT_HU, GLASS_HU], ids=["solid", "ground-glass"])
+def test_two_nodules_side_by_side_with_lung_between_stay_two(hu: float) -> None:
+    volume, mask = scene([((25, 30, 30), 3, hu), ((34, 30, 30), 3, hu)], spacing=(1.0, 0.7, 0.7))
+    found = measured(volume, mask, [(25, 30, 30), (34, 30, 30), (29.5, 30, 30)], [0.99, 0.9, 0.7], lumps=[1, 2, 1])
+    assert [f.p_nodule for f in found.findings] == pytest.approx([0.99, 0.9])
+    assert [f.diameter_mm for f in found.findings] == pytest.approx([6, 6], abs=1.2)
+
+
+def test_a_nodule_seen_from_beside_is_no_second_one() -> None:
+    vessel = [((30.0, y, 30.0), 1.2, SOFT_HU) for y in np.arange(34, 50, 0.5)]
+    volume, mask = scene([((30, 30, 30), 4, SOFT_HU), *vessel, ((21, 30, 30), 1.6, SOFT_HU)], spacing=(1.0, 0.7, 0.7))
+    beside = [(30, 39, 30), (21, 30, 30), (30, 30, 39)]  # its vessel; something small and doubtful; empty lung
+    found = measured(volume, mask, [(30, 30, 30), *beside], [0.99, 0.95, 0.6, 0.9])
+    assert [f.p_nodule for f in found.findings] == pytest.approx([0.99])
+
+
 def test_the_label_map_has_every_finding_under_its_rank() -> None:
     places = [(12.0, 12.0, 12.0), (45.0, 45.0, 45.0), (12.0, 45.0, 30.0)]
     volume, mask = scene([(places[0], 4, SOFT_HU), (places[1], 6, SOFT_HU), (places[2], 2.5, SOFT_HU)])
