@@ -45,6 +45,10 @@ class ScanRefused(HounsfieldError):
     exit_code = 4
 
 
+class NoLungs(ScanRefused):
+    """There are no lungs in the scan: whatever it shows, it is no chest."""
+
+
 class WeightsError(HounsfieldError):
     """A checkpoint is missing, damaged, hostile, or made for something else."""
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from artifacts.errors import InputError
+from artifacts.errors import HounsfieldError, InputError, ScanRefused
 from artifacts.private_index import PrivateIndex, signature
 from flows.settle import without_paths
 from tasks.line import UNKNOWN
-from tasks.reading.choose import choose_series
+from tasks.reading.choose import choose_series, next_best
 from tasks.reading.find import find_series
 from tasks.reading.found import FoundSeries, uid_is_pseudonym
 from tasks.reading.read import READER, read_scan
@@ -31,6 +31,7 @@ class Scan:
     digest: str
     _raw: RawScan | None = None
     mark: str = ""  # of its files: by it they are known again
+    refused: HounsfieldError | None = None  # why it cannot be read, or was not fit to be screened
 
     @property
     def name(self) -> str:
@@ -39,6 +40,8 @@ class Scan:
         return f"scan-{self.digest[:12]}" if pseudonym else self.found.uid
 
     def open(self) -> RawScan:
+        if isinstance(self.refused, InputError):
+            raise self.refused
         raw, self._raw = self._raw or read_scan(self.found), None
         return raw
 
@@ -47,15 +50,32 @@ class Scan:
 def scans_in(
     path: Path, index: PrivateIndex, *, series: str, kernel: str, partial: bool, verify: bool = False, read: bool = True
 ) -> Iterator[Iterator[Scan]]:
-    """The scans of ``path`` that ``series`` (best, all or a UID) chooses.
+    """The scans of ``path`` that ``series`` (best, all or a UID) chooses; of the best another where that one comes back refused.
 
     ``verify`` reads even known files; without ``read`` unknown files stay unread and their digest is ``UNKNOWN``.
     """
     if not path.exists():
         raise InputError("there is nothing at the given path: give a folder of DICOM, a zip, .mhd, .mha, .nii, .nii.gz or .nrrd")
     with without_paths(), index.scratch() as scratch, open_source(path, scratch) as opened:
-        chosen = choose_series(find_series(opened), series, kernel=kernel, partial=partial)  # type: ignore[arg-type]
-        yield (recognised(found, reason, path, opened, index, verify, read) for found, reason in chosen)
+        found = find_series(opened)
+        chosen = choose_series(found, series, kernel=kernel, partial=partial)  # type: ignore[arg-type]
+
+        def scans() -> Iterator[Scan]:
+            refused: list[Scan] = []
+            while chosen:
+                f, reason = chosen.pop(0)
+                scan = recognised(f, reason + _after(refused), path, opened, index, verify, read)
+                yield scan
+                if series == "best" and isinstance(scan.refused, InputError | ScanRefused):
+                    refused.append(scan)
+                    chosen.extend(next_best(found, [s.found for s in refused], kernel, partial))
+
+        yield scans()
+
+
+def _after(refused: list[Scan]) -> str:
+    """What the choice says of series that were better and could not be screened."""
+    return "".join(f"; {scan.name} would be, but is refused: {scan.refused}" for scan in refused)
 
 
 def recognised(found: FoundSeries, reason: str, path: Path, opened: Path, index: PrivateIndex, verify: bool, read: bool) -> Scan:
@@ -64,7 +84,10 @@ def recognised(found: FoundSeries, reason: str, path: Path, opened: Path, index:
     known = None if verify else index.scan_digest(mark)
     if known or not read:
         return Scan(found, reason, known or UNKNOWN)
-    raw = read_scan(found)
+    try:
+        raw = read_scan(found)
+    except InputError as e:
+        return Scan(found, reason, UNKNOWN, refused=e)
     digest = raw.digest()
     index.remember_scan(mark, digest, path, found.uid)
     return Scan(found, reason, digest, raw)

@@ -6,7 +6,7 @@ from typing import Annotated, get_args
 
 from prefect import flow
 
-from artifacts.errors import HounsfieldError
+from artifacts.errors import HounsfieldError, NoLungs
 from artifacts.home import find_weights
 from artifacts.store import Ref
 from flows.console import watcher
@@ -64,14 +64,31 @@ def screen(
             try:
                 reports.append(nodule_line(line, scan, checkpoints, scan.choice))
             except HounsfieldError as e:  # one bad series does not stop the others
+                scan.refused = e
                 failed.append(e)
                 watcher().say(f"series {scan.name}: {e}")
             finally:
                 watcher().close()
                 store.forget()
-    if failed:
-        raise NotAllScreened(failed, reports) if reports else failed[0]
+    missed = [e for e in failed if not _may_be_passed_over(e, series)]
+    if failed and not reports:
+        raise failed[0] if len(failed) == 1 else NoneScreened(failed)
+    if missed:
+        raise NotAllScreened(missed, reports)
     return reports
+
+
+def _may_be_passed_over(e: HounsfieldError, series: str) -> bool:
+    """Of the best a worse one is enough; of all, what has no lungs was never meant."""
+    return series == "best" or (series == "all" and isinstance(e, NoLungs))
+
+
+class NoneScreened(HounsfieldError):
+    """No series gave a report; ends with the exit code of the first."""
+
+    def __init__(self, failed: list[HounsfieldError]):
+        super().__init__(f"none of {len(failed)} eligible series could be screened; the first: {failed[0]}")
+        self.exit_code = failed[0].exit_code
 
 
 class NotAllScreened(HounsfieldError):

@@ -79,6 +79,8 @@ class _origin:
         path, uid = known
         scans = self.stack.enter_context(scans_in(path, index, series=uid, kernel="any", partial=True))
         found = next(iter(scans))
+        if found.refused:
+            raise found.refused
         if found.digest != self.scan:
             raise InputError("the scan's files have changed since: screen its folder instead")
         return found

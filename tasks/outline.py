@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from artifacts.errors import ScanRefused
+from artifacts.errors import NoLungs
 from artifacts.lungmask import LEFT, RIGHT, LungMask
 from artifacts.volume import Volume
 from tasks.airways import airways
@@ -64,7 +64,7 @@ class OutlineParams(Params):
 def outline(volume: Volume, params: OutlineParams = OutlineParams()) -> LungMask:
     """HU ``[z, y, x]``, any orientation -> labels on the same grid: 1 the patient's right lung, 2 the left, 0 elsewhere.
 
-    Raises ScanRefused where there is less lung than ``params.least_ml``.
+    Raises NoLungs where there is less lung than ``params.least_ml``.
     """
     grid = CoarseGrid.of(volume.geometry, params.coarse_mm)
     hu = grid.means(patient_view(volume.hu, volume.geometry))
@@ -90,7 +90,7 @@ def outline(volume: Volume, params: OutlineParams = OutlineParams()) -> LungMask
 
 def _refuse_without_lungs(found_ml: float, least_ml: float) -> None:
     if found_ml < least_ml:
-        raise ScanRefused(
+        raise NoLungs(
             f"no lungs in this scan: {found_ml:.0f} ml of lung found, at least {least_ml:.0f} ml needed; give a CT of the chest"
         )
 
@@ -102,7 +102,7 @@ def _body(hu: NDArray[np.float32], air_below_hu: float) -> Mask:
     tissue = hu >= air_below_hu
     core = ~dilate(~tissue, (1.0, 1.0, 1.0), 1.0)
     if not core.any():
-        raise ScanRefused("no body in this scan: it is air throughout; give a CT of the chest")
+        raise NoLungs("no body in this scan: it is air throughout; give a CT of the chest")
     labels, n = cc3d.connected_components(core, connectivity=6, return_N=True)
     sizes = np.bincount(labels.ravel(), minlength=n + 1)
     sizes[0] = 0

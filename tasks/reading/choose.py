@@ -37,6 +37,16 @@ def choose_series(
     return [(ranked[0], _because(ranked, kernel) + rest)]
 
 
+def next_best(
+    found: Sequence[FoundSeries], refused: Sequence[FoundSeries], kernel: str, partial: bool
+) -> list[tuple[FoundSeries, str]]:
+    """As ``choose_series`` chooses the best where some have turned out unfit; empty where no eligible one is left."""
+    left = [f for f in found if f not in refused]
+    if not any(f.eligible(partial) for f in left):
+        return []
+    return choose_series(left, kernel=kernel, partial=partial)  # type: ignore[arg-type]
+
+
 def _rank(f: FoundSeries, kernel: KernelWish) -> tuple:
     return (f.elsewhere, _thickness(f), _mismatch(f, kernel), -f.n_slices, f.uid)
 

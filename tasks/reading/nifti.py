@@ -75,9 +75,9 @@ def nifti_voxels(path: Path) -> NDArray:
     except (OSError, EOFError, zlib.error, ValueError, KeyError):
         raise InputError("the NIfTI is damaged or cut short: its voxels cannot be read") from None
     slope, inter = header("scale")
-    if (slope in (0, 1) and inter == 0) or not np.isfinite([slope, inter]).all():
+    if slope == 0 or (slope, inter) == (1, 0) or not np.isfinite([slope, inter]).all():  # 0: not to be scaled (nifti1.h)
         return values.astype(kind.newbyteorder("="), copy=False)
-    return values * np.float64(slope or 1) + np.float64(inter)
+    return values * np.float64(slope) + np.float64(inter)
 
 
 def _open(path: Path) -> Any:

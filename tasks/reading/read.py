@@ -139,7 +139,8 @@ def _as_hu(values: NDArray) -> NDArray[np.int16]:
         if not finite.all():
             bad = values.size - int(np.count_nonzero(finite))
             raise InputError(
-                f"{bad} voxels of the image are not numbers (NaN or infinite): replace them by -1024 where they mean air"
+                f"{bad} voxel{'s' * (bad > 1)} of the image {'are not numbers' if bad > 1 else 'is not a number'} (NaN or "
+                "infinite): replace by -1024 where air is meant"
             )
         values = np.rint(values)
     if values.dtype == np.int16:

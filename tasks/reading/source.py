@@ -27,8 +27,8 @@ BLOCK = 2**20
 def open_source(path: Path, scratch: Path, max_bytes: int = MAX_BYTES) -> Iterator[Path]:
     """A folder or a file: ``path`` itself. A zip: a fresh folder under ``scratch`` with what was in it, removed afterwards.
 
-    Raises InputError where there is nothing, a pipe or a device, or for a zip that is broken, encrypted, climbs out of its folder,
-    holds links, or unpacks to more than ``max_bytes`` or to more than 200 times its size.
+    Raises InputError where there is nothing, a pipe or a device, or for a zip that is broken, encrypted, climbs out of its
+    folder, holds links, or unpacks to more than ``max_bytes`` or to more than 200 times its size.
     """
     if not path.exists():
         raise InputError("there is nothing at the given path: give a folder of DICOM, a zip, .mhd, .mha, .nii, .nii.gz or .nrrd")

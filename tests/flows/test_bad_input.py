@@ -217,7 +217,7 @@ def test_a_pipe_in_the_folder_does_not_hang(here, phantom_series):
     os.mkfifo(here.scan / "scan.nii")
     command = [sys.executable, "-m", "flows.cli", "screen", here.scan, "--direct", "--weights", "tiny", "--out", here.out]
     try:  # in a process of its own, which can be ended
-        done = subprocess.run(command, cwd=ROOT, env=Cli(here.home).env, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(command, cwd=ROOT, env=Cli(here.home).env, capture_output=True, text=True, timeout=300)
     except subprocess.TimeoutExpired:
         pytest.fail("it hangs")
     assert done.returncode == 0, done.stderr
@@ -519,6 +519,54 @@ def test_one_refused_series_does_not_keep_the_reports_of_the_others(here, phanto
     done = here.screen(None, "--series", "all")
     assert_refused(done, 4, "not Hounsfield units")
     assert len(list(here.out.rglob("report.json"))) == 1
+
+
+def without_lungs(data: Any) -> None:
+    """A head, say: soft tissue where there was air in the body."""
+    from scipy.ndimage import binary_fill_holes
+
+    values = data.pixel_array.copy()
+    tissue = values > 700
+    values[binary_fill_holes(tissue) & ~tissue] = 1040
+    data.PixelData = values.tobytes()
+
+
+def test_the_next_best_series_where_the_best_has_no_lungs(here, phantom_series):
+    copied(phantom_series, here.scan / "chest")
+    edited(copied(phantom_series, here.scan / "head"), attributes(SeriesInstanceUID=OTHER_UID, SliceThickness="1"))
+    edited(copied(phantom_series, here.scan / "chest"), attributes(SliceThickness="4.5"))
+    edited(sorted((here.scan / "head").iterdir()), without_lungs)
+    done = here.screen(None, "--json")
+    assert done.code == 0, done.err
+    assert "no lungs in this scan" in done.err
+    (shown,) = done.json
+    assert f"{OTHER_UID} would be, but is refused: no lungs in this scan" in shown["report"]["series"]["chosen_because"]
+
+
+def test_of_all_series_a_head_is_passed_over(here, phantom_series):
+    copied(phantom_series, here.scan / "chest")
+    edited(copied(phantom_series, here.scan / "head"), attributes(SeriesInstanceUID=OTHER_UID))
+    edited(sorted((here.scan / "head").iterdir()), without_lungs)
+    done = here.screen(None, "--series", "all", "--json")
+    assert done.code == 0, done.err
+    assert len(done.json) == 1
+    assert "no lungs in this scan" in done.err
+    assert_refused(here.screen(None, "--series", OTHER_UID), 4, "no lungs in this scan")
+
+
+def test_nothing_but_heads(here, phantom_series):
+    for uid in (OTHER_UID, f"{OTHER_UID}.1"):
+        files = copied(phantom_series, here.scan / uid)
+        edited(files, attributes(SeriesInstanceUID=uid))
+        edited(files, without_lungs)
+    for series in ("best", "all"):
+        refused(here, 4, "none of 2 eligible series could be screened; the first: no lungs", options=("--series", series))
+
+
+def test_a_pipe_is_refused_and_not_waited_for(here):
+    os.mkfifo(here.scan / "pipe")
+    refused(here, 3, "neither a folder nor a plain file", path=here.scan / "pipe")
+    refused(here, 3, "the folder is empty")
 
 
 # -- in a process of its own -------------------------------------------------------------------------------------------------

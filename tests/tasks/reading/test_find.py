@@ -150,6 +150,29 @@ def test_two_passes_under_one_uid(tmp_path: Path) -> None:
     assert [q.code for q in found.qc] == ["several-acquisitions"]
 
 
+@pytest.mark.parametrize("told", ["AcquisitionNumber", "TemporalPositionIdentifier", "phase by phase", "place by place", "couch"])
+def test_phases_of_a_breath_under_one_uid(tmp_path: Path, told: str) -> None:
+    """As a 4D-CT may be sent: each place several times."""
+    for phase in range(3):
+
+        def change(k: int, phase: int = phase) -> dict:
+            number = k * 3 + phase + 1 if told in ("place by place", "couch") else phase * 60 + k + 1
+            more = {told: phase + 1} if told[0].isupper() else {"AcquisitionNumber": k + 1} if told == "couch" else {}
+            return {"InstanceNumber": number, "SOPInstanceUID": f"{SERIES}.{phase}.{k + 1}", **more}
+
+        write_series(tmp_path / str(phase), chest(seed=phase), change=change)
+    found = only(tmp_path)
+    assert found.n_slices == 60
+    assert {s.path.parent.name for s in found.slices} == {"0"}
+    assert [q.code for q in found.qc] == ["several-acquisitions"]
+
+
+def test_copies_of_a_series_are_no_phases(tmp_path: Path) -> None:
+    for copy in "ab":
+        write_series(tmp_path / copy, chest())
+    assert only(tmp_path).qc == ()
+
+
 def test_a_chest_in_two_breath_holds_stays_whole(tmp_path: Path) -> None:
     write_series(tmp_path, chest(), change=lambda k: {"AcquisitionNumber": 1 + (k > 30)})
     assert only(tmp_path).n_slices == 60

@@ -121,7 +121,7 @@ def test_four_dimensions(tmp_path: Path) -> None:
 def test_not_numbers(tmp_path: Path, value: float) -> None:
     hu = chest().astype(np.float32)
     hu[3, 3, 3] = value
-    assert refused(write(tmp_path / "bad.nii", hu)).startswith("1 voxels of the image are not numbers")
+    assert refused(write(tmp_path / "bad.nii", hu)).startswith("1 voxel of the image is not a number")
 
 
 def patched(path: Path, at: int, form: str, *values: float) -> Path:
@@ -213,3 +213,11 @@ def test_a_file_that_packs_too_well_is_refused_before_memory_is_asked_for(tmp_pa
     monkeypatch.setattr(images, "FREE_BYTES", 1000)
     with pytest.raises(InputError, match="claims to hold"):
         images.image_header(path)
+
+
+def test_a_nifti_with_slope_zero_is_not_scaled(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.nii", chest())
+    body = bytearray(path.read_bytes())
+    struct.pack_into("<2f", body, 112, 0.0, 5.0)
+    path.write_bytes(body)
+    assert np.array_equal(read(path).hu, chest())
