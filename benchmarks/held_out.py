@@ -15,6 +15,11 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from artifacts.evaluation import Evaluation
+    from tasks.evaluation.phantoms import Trial
 
 PHANTOMS = ("held-out", "classic", "small")
 
@@ -28,6 +33,7 @@ def main() -> None:
     parser.add_argument("--phantoms", choices=PHANTOMS, default="held-out", help="which; small ones are for trying this out")
     parser.add_argument("--precision", default="auto", help="auto, float32 or bfloat16")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--assess-only", action="store_true", help="screen and assess; no tables, no page (for a bare GPU host)")
     parser.add_argument("--draws", type=int, default=1000, help="bootstrap draws of the scans")
     run(parser.parse_args())
 
@@ -35,8 +41,6 @@ def main() -> None:
 def run(asked: argparse.Namespace) -> None:
     from benchmarks.__main__ import hardware
     from benchmarks.weights_at import weights_at
-    from tasks.evaluate import EvaluateParams, evaluate
-    from tasks.evaluation.export import export
     from tasks.evaluation.phantoms import Trial, in_processes, phantoms_called
     from tasks.nets.network import settle_device, settle_precision
 
@@ -58,21 +62,27 @@ def run(asked: argparse.Namespace) -> None:
 
     left = set(todo)
     in_processes(trial.run, todo, asked.workers, said)
-    for name in weights:
+    print(f"{time.perf_counter() - started:.0f} s for {len(todo)} phantoms with {asked.workers} processes, {trial.precision}")
+    if not asked.assess_only:
+        conclude(asked, trial, seeds)
+
+
+def conclude(asked: argparse.Namespace, trial: Trial, seeds: list[int]) -> None:
+    """Tables on stdout, pages and CSV in the work folder."""
+    from tasks.evaluate import EvaluateParams, evaluate
+    from tasks.evaluation.export import export
+
+    for name in trial.weights:
         params = EvaluateParams(weights=name, data=f"{len(seeds)} phantoms ({asked.phantoms})", bootstraps=asked.draws)
         made = evaluate(trial.assessments(name, seeds), params=params)
         show(made)
         folder = asked.work / f"{asked.phantoms}-{name}"
         export(made, folder)
         print(f"page: {folder / 'evaluation.html'}\n")
-    print(f"{time.perf_counter() - started:.0f} s for {len(todo)} phantoms with {asked.workers} processes, {trial.precision}")
 
 
-def show(made: object) -> None:
+def show(made: Evaluation) -> None:
     """The headline and every table as markdown, ready for a README."""
-    from artifacts.evaluation import Evaluation
-
-    assert isinstance(made, Evaluation)
     print(f"## {made.headline}\n")
     for title, rows in made.tables().items():
         columns = list(dict.fromkeys(c for r in rows for c in r))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from artifacts.checkpoint import Card, Checkpoint, CropSpec, Role
@@ -25,11 +26,37 @@ GRADE_CROP = "crop-for-grade"  # its own slot, only where the grader wants other
 SLOTS: dict[str, Stage] = STAGES | {GRADE_CROP: crop}  # what a person may name: a stage, or its place in the line
 
 
+@dataclass(frozen=True)
+class Found:
+    """What the line made of a scan, up to its findings."""
+
+    volume: Ref
+    lung_mask: Ref
+    heat_map: Ref
+    lumps: Ref
+    nodule_scores: Ref
+    findings: Ref
+
+
 def nodule_line(line: Runner, scan: Source, weights: Mapping[Role, Checkpoint], series_choice: str = "") -> Ref:
     """From a scan to the ref of its report: one line a stage."""
+    found = findings_line(line, scan, weights)
+    return line(
+        report,
+        volume=found.volume,
+        lung_mask=found.lung_mask,
+        heat_map=found.heat_map,
+        lumps=found.lumps,
+        findings=found.findings,
+        **filled_in("report", weights, series_choice),
+    )
+
+
+def findings_line(line: Runner, scan: Source, weights: Mapping[Role, Checkpoint]) -> Found:
+    """From a scan to its findings."""
 
     def told(slot: str) -> dict[str, Any]:
-        return filled_in(slot, weights, series_choice)
+        return filled_in(slot, weights)
 
     volume = line(load, scan=scan)
     lung_mask = line(outline, volume=volume)
@@ -48,15 +75,7 @@ def nodule_line(line: Runner, scan: Source, weights: Mapping[Role, Checkpoint], 
         nodule_scores=nodule_scores,
         malignancy_scores=malignancy_scores,
     )
-    return line(
-        report,
-        volume=volume,
-        lung_mask=lung_mask,
-        heat_map=heat_map,
-        lumps=lumps,
-        findings=findings,
-        **told("report"),
-    )
+    return Found(volume, lung_mask, heat_map, lumps, nodule_scores, findings)
 
 
 def filled_in(slot: str, weights: Mapping[Role, Checkpoint], series_choice: str = "") -> dict[str, Any]:

@@ -32,8 +32,12 @@ class AssessParams(Params):
     picture_above: float = Field(
         0.1, ge=0, le=1, title="Pictured above", description="Less probable false findings are not pictured"
     )
-    suspicious_above: float = Field(
-        0.5, ge=0.05, le=0.95, title="Suspicious above", description="Of the heat map: what counts for Dice and recall"
+    suspicious_above: float | None = Field(
+        None,
+        ge=0.05,
+        le=0.95,
+        title="Suspicious above",
+        description="Of the heat map: what counts for Dice and recall; empty: as the segmenter's card says",
     )
     inside_least: float = Field(
         0.5,
@@ -42,6 +46,11 @@ class AssessParams(Params):
         title="Least share inside",
         description="A nodule of which less than this share lies in the outlined lungs was lost by the outline",
     )
+
+    @property
+    def suspicious(self) -> float:
+        """In steps of the heat map, 0..255: more is suspicious."""
+        return 255 * (0.5 if self.suspicious_above is None else self.suspicious_above)
 
 
 @stage("assess", version=1, params=AssessParams)
@@ -80,12 +89,18 @@ def assess(
         nodules=known,
         marks=marks,
         elsewhere=nodule_scores.probability[~on.any(axis=1)],
-        facts=dict(reference.facts),
+        facts=_facts(volume) | dict(reference.facts),
         voxels=None if labels is None else _voxels(heat_map, labels, params),
         nodule_threshold=findings.nodule_threshold,
         malignant_threshold=findings.malignant_threshold,
         pictures=_pictures(volume, findings, reference.nodules, known, marks, params),
     )
+
+
+def _facts(volume: Volume) -> dict[str, float | str]:
+    """How it was scanned, as far as its headers say."""
+    said = {"kernel": volume.series.kernel, "maker": volume.series.manufacturer}
+    return {"slice_mm": round(volume.geometry.spacing_zyx[0], 2)} | {k: v for k, v in said.items() if v}
 
 
 def _matched(findings: Findings, nodules: tuple[Nodule, ...]) -> tuple[list[Mark], NDArray[np.intp]]:
@@ -118,14 +133,14 @@ def _on(places_lps_mm: NDArray[np.float64], nodules: tuple[Nodule, ...]) -> NDAr
 
 
 def _known(number: int, n: Nodule, heat: HeatMap, labels: Labels | None, params: AssessParams) -> Known:
-    form = {name: getattr(n, name) for name in ("malignant", "rating", "kind", "margin", "place")}
+    form = {name: getattr(n, name) for name in ("malignant", "rating", "kind", "margin", "place", "risk")}
     suspicious = None
     if labels is not None and not n.excluded:
         box = _box(heat, n.center_lps_mm, 2 * _radius_mm(n) + 4)
         inside = labels[box] == number + 1
         if inside.any():
-            suspicious = float((heat.probability[box][inside] > 255 * params.suspicious_above).mean())
-    return Known(number, n.center_lps_mm, n.diameter_mm, n.excluded, **form, risk=getattr(n, "risk", None), suspicious=suspicious)
+            suspicious = float((heat.probability[box][inside] > params.suspicious).mean())
+    return Known(number, n.center_lps_mm, n.diameter_mm, n.excluded, **form, suspicious=suspicious)
 
 
 def _lost_by(n: Nodule, best: float | None, findings: Findings, lungs: LungMask, heat: HeatMap, params: AssessParams) -> Stage:
@@ -136,7 +151,7 @@ def _lost_by(n: Nodule, best: float | None, findings: Findings, lungs: LungMask,
     ball = _ball(heat, n.center_lps_mm, max(_radius_mm(n), max(heat.geometry.spacing_zyx) / 2), box)
     if not ball.any() or (lungs.labels[box][ball] > 0).mean() < params.inside_least:
         return "outline"
-    return "group" if (heat.probability[box][ball] > 255 * params.suspicious_above).any() else "segment"
+    return "group" if (heat.probability[box][ball] > params.suspicious).any() else "segment"
 
 
 def _box(heat: HeatMap, center_lps_mm: tuple[float, float, float], reach_mm: float) -> tuple[slice, ...]:
@@ -157,7 +172,7 @@ def _ball(
 
 
 def _voxels(heat: HeatMap, labels: Labels, params: AssessParams) -> tuple[int, int, int]:
-    called, there = heat.probability > 255 * params.suspicious_above, labels > 0
+    called, there = heat.probability > params.suspicious, labels > 0
     both = int(np.count_nonzero(called & there))
     return both, int(np.count_nonzero(called)) - both, int(np.count_nonzero(there)) - both
 

@@ -110,8 +110,11 @@ def small(seed: int) -> Phantom:
 
 def phantoms_called(name: str) -> tuple[Callable[[int], Phantom], Sequence[int]]:
     """How a phantom of a seed is made, and the seeds: never trained on, watched, or tested on before a training ended."""
+    from tasks.phantom.splits import HELD_OUT, data_phantom
+
     known: dict[str, tuple[Callable[[int], Phantom], Sequence[int]]] = {
-        "classic": (classic, range(4_000_000, 4_000_060)),
-        "small": (small, range(4_000_000, 4_000_008)),
+        "held-out": (data_phantom, HELD_OUT),
+        "classic": (classic, range(3_900_000, 3_900_060)),
+        "small": (small, range(3_900_000, 3_900_008)),
     }
     return known[name]

@@ -16,6 +16,7 @@ from artifacts.volume import Volume
 
 if TYPE_CHECKING:
     from tasks.phantom import Phantom
+    from tasks.training.truth import Truth
 
 Labels = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -32,11 +33,12 @@ class Reference:
     nodules: tuple[Nodule, ...]
     facts: Mapping[str, float | str] = field(default_factory=dict)
     outlined: Callable[[Volume], Labels] | None = None
+    of: str = ""  # digest of what the outlines are drawn from
 
     @property
     def digest(self) -> str:
-        """Of all that is known, and whether nodules are outlined (their outlines come from where the nodules come from)."""
-        known = [self.uid, self.patient, [asdict(n) for n in self.nodules], dict(self.facts), self.outlined is not None]
+        """Of all that is known."""
+        known = [self.uid, self.patient, [asdict(n) for n in self.nodules], dict(self.facts), self.outlined is not None, self.of]
         return hashlib.blake2b(json.dumps(known, sort_keys=True).encode(), digest_size=16).hexdigest()
 
     def open(self) -> Reference:
@@ -47,8 +49,39 @@ def reference_of_phantom(phantom: Phantom) -> Reference:
     """The phantom's own nodules, outlines and how it was scanned."""
     uid = phantom.volume.series.uid
     nodules = tuple(
-        Nodule(uid, n.center_lps_mm, n.diameter_mm, n.malignant, row=k, kind=n.kind, margin=n.margin, place=n.place)
+        Nodule(
+            uid,
+            n.center_lps_mm,
+            n.diameter_mm,
+            n.malignant,
+            row=k,
+            kind=n.kind,
+            margin=n.margin,
+            place=n.place,
+            risk=n.p_malignant,
+        )
         for k, n in enumerate(phantom.nodules)
     )
-    facts: dict[str, float | str] = dict(getattr(phantom, "facts", {}))
-    return Reference(uid, f"phantom-{phantom.seed}", nodules, facts, lambda _volume: phantom.nodule_labels)
+    return Reference(uid, f"phantom-{phantom.seed}", nodules, dict(phantom.facts), lambda _volume: phantom.nodule_labels)
+
+
+def reference_of_scan(truth: Truth) -> Reference:
+    """What a data set says of a scan. Its nodules are outlined where readers drew around all of them."""
+    nodules = (*truth.nodules, *truth.excluded)
+    drawn_all = bool(truth.rings) and all(truth.rings)
+    scan = truth.scan
+    return Reference(
+        scan.uid, scan.patient, nodules, outlined=(lambda volume: _drawn(truth, volume)) if drawn_all else None, of=truth.digest
+    )
+
+
+def _drawn(truth: Truth, volume: Volume) -> Labels:
+    """uint16 ``[z, y, x]``: voxels that half of the readers drew in."""
+    from tasks.training.masks import drawn
+
+    labels = np.zeros(volume.hu.shape, dtype=np.uint16)
+    for k, rings in enumerate(truth.rings):
+        if (found := drawn(rings, volume.geometry, consensus=0.5)) is not None:
+            box, mask = found
+            labels[box][mask] = k + 1
+    return labels

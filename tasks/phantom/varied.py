@@ -73,7 +73,8 @@ def make_varied(
     geometry, pose = settle(scan, axes, table)
     order = tuple(slice(None, None, -1 if flip else 1) for flip in scan.flips)
     uid = uid_of("series", VERSION, seed, nodules, mimics, scan)
-    volume = Volume(_stored(canvas)[order], geometry, _series(uid, scan, len(axes[0])), nearest_slice=tuple(range(len(axes[0]))))
+    hu = np.ascontiguousarray(_stored(canvas)[order])
+    volume = Volume(hu, geometry, _series(uid, scan, len(axes[0])), nearest_slice=tuple(range(len(axes[0]))))
     return Phantom(
         seed,
         volume,

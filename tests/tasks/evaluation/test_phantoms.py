@@ -1,0 +1,70 @@
+"""Weights tried on phantoms: each phantom is made once, what is done is not done again, other weights are."""
+
+from __future__ import annotations
+
+import shutil
+from functools import cache
+
+import numpy as np
+import pytest
+
+from artifacts.home import SHIPPED_WEIGHTS
+from tasks.evaluation.phantoms import Trial, in_processes, phantoms_called
+from tasks.evaluation.reference import reference_of_phantom
+from tasks.phantom import make_phantom
+from tasks.phantom.splits import SEEDS, split_of
+
+made: list[int] = []
+
+
+@cache
+def kept():
+    return make_phantom(1, nodules=2, small=True)
+
+
+def phantom(seed):
+    made.append(seed)
+    return kept()
+
+
+@pytest.fixture
+def trial(tmp_path):
+    made.clear()
+    return Trial({"phantom": SHIPPED_WEIGHTS / "phantom"}, tmp_path / "work", phantom, "small")
+
+
+def test_what_is_done_is_not_done_again(trial, tmp_path):
+    in_processes(trial.run, [1], 1, lambda _seed: None)
+    (first,) = trial.assessments("phantom", [1])
+    assert len(first.nodules) == 2
+    assert first.voxels is not None
+    assert trial.done("phantom", 1)
+    trial.run(1)
+    assert made == [1]
+    shutil.copytree(SHIPPED_WEIGHTS / "phantom", tmp_path / "other")
+    card = (tmp_path / "other" / "nodule.json").read_text()
+    (tmp_path / "other" / "nodule.json").write_text(card.replace('"positive_class"', '"temperature": 2.0,\n "positive_class"'))
+    both = Trial({"phantom": SHIPPED_WEIGHTS / "phantom", "other": tmp_path / "other"}, trial.work, phantom, "small")
+    assert both.done("phantom", 1)
+    assert not both.done("other", 1)
+    other = Trial({"phantom": tmp_path / "other"}, trial.work, phantom, "small")
+    assert not other.done("phantom", 1), "the same name with another card is another set"
+
+
+def test_a_phantom_s_reference_is_its_truth():
+    known = reference_of_phantom(kept())
+    assert len(known.nodules) == 2
+    assert all(n.risk is not None and n.kind for n in known.nodules)
+    labels = known.outlined(kept().volume)
+    for k, n in enumerate(known.nodules):
+        at = kept().volume.geometry.lps_mm_from_zyx(np.argwhere(labels == k + 1)).mean(axis=0)
+        assert np.linalg.norm(at - n.center_lps_mm) < 4
+
+
+def test_held_out_phantoms_are_nobody_s_training_and_half_have_no_nodule():
+    _, seeds = phantoms_called("held-out")
+    assert len(seeds) >= 60
+    assert {split_of(s) for s in seeds} == {"test"}
+    for name in ("classic", "small"):
+        assert {split_of(s) for s in phantoms_called(name)[1]} == {"test"}
+    assert not set(phantoms_called("classic")[1]) & set(SEEDS["train"])
