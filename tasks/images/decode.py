@@ -106,6 +106,8 @@ def decode_arrays(array: NDArray[Any], rules: Rules, notes: Counter[str]) -> NDA
     """
     if array.dtype not in (np.uint8, np.uint16) or not (array.ndim == 3 or (array.ndim == 4 and array.shape[3] in (1, 3, 4))):
         raise InputError(f"images are N x H x W x 3 of uint8, not {array.dtype} {'x'.join(map(str, array.shape))}")
+    if not len(array):
+        return np.zeros((0, 3, *rules.size), dtype=np.uint8)
     channels = array.shape[3] if array.ndim == 4 else 1
     if array.dtype == np.uint16 or channels != 3:
         name = "16-bit" if array.dtype == np.uint16 else {1: "grey", 4: "RGBA"}[channels]

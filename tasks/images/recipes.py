@@ -58,7 +58,7 @@ class TrainParams(Params):
     )
     loss: LossName = Field("cross-entropy", title="Loss", description="nll: on log-softmax; mse: on one-hot targets")
     epochs: int | None = Field(None, ge=1, le=10_000, title="Epochs", description="Times it goes through its images")
-    learning_rate: float | None = Field(None, gt=0, le=1000, title="Learning rate", description="The highest of the schedule")
+    learning_rate: float | None = Field(None, gt=0, le=100, title="Learning rate", description="The highest of the schedule")
     weight_decay: float | None = Field(None, ge=0, le=10, title="Weight decay", description="Pull of the weights towards zero")
     optimizer: Literal["adamw", "adam", "sgd", "momentum", "muon"] | None = Field(
         None, title="Optimiser", description="momentum: SGD with Nesterov's 0.9; muon: filters and matrices, the rest by AdamW"

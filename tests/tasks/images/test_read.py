@@ -1,0 +1,299 @@
+"""Whatever form a set has, the same artifact comes out; what is broken or odd is one clear line, or skipped and counted."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from artifacts.errors import InputError, UsageError
+from artifacts.images import Images
+from tasks.images.read import ReadParams, read
+from tasks.images.source import find_source
+from tests.tasks.images.small_sets import CLASSES, encoded, files, folder, images, npz, zipped
+
+
+def read_from(path: Path | str, **params) -> Images:
+    return read(find_source(str(path), Path(path), Path("/nowhere")).open(), ReadParams(**params))
+
+
+def same(a: Images, b: Images) -> bool:
+    return a.classes == b.classes and all(
+        np.array_equal(a.parts[p].images, b.parts[p].images) and np.array_equal(a.parts[p].labels, b.parts[p].labels)
+        for p in a.parts
+    )
+
+
+def sorted_by_class(found: Images) -> np.ndarray:
+    return found.train.images[np.argsort(found.train.labels, kind="stable")]
+
+
+def test_a_tree_a_zip_and_an_npz_of_the_same_images_are_the_same(tmp_path):
+    tree, packed = read_from(folder(tmp_path / "tree")), read_from(zipped(tmp_path / "set.zip"))
+    arrays = read_from(npz(tmp_path / "set.npz", 30, 12))
+    assert same(tree, packed)
+    assert tree.classes == arrays.classes == CLASSES
+    assert np.array_equal(sorted_by_class(tree), sorted_by_class(arrays))
+    assert tree.train.images.shape == (30, 3, 16, 16)
+    pixels, labels = images(30)
+    assert np.array_equal(arrays.train.images, pixels.transpose(0, 3, 1, 2))
+    assert np.array_equal(arrays.train.labels, labels)
+
+
+@pytest.mark.parametrize("layout", ["hdf5", "zarr"])
+def test_both_layouts_read_back_equal(tmp_path, layout):
+    found = read_from(npz(tmp_path / "set.npz"), layout=layout, validation=0.1)
+    (tmp_path / "artifact").mkdir()
+    found.write(tmp_path / "artifact")
+    back = Images.read(tmp_path / "artifact")
+    assert same(found, back)
+    assert (back.origin, back.layout) == ("npz", layout)
+
+
+def test_a_set_is_known_by_its_content_not_its_place(tmp_path):
+    digests = {find_source("", folder(tmp_path / name), tmp_path).digest for name in ("here", "there")}
+    assert len(digests) == 1
+    changed = files() | {"train/down/999.png": encoded(images(3)[0][2])}
+    assert find_source("", folder(tmp_path / "changed", changed), tmp_path).digest not in digests
+
+
+def test_a_tree_may_lie_deeper_and_beside_other_things(tmp_path):
+    given = {f"set/v1/{name}": body for name, body in files().items()} | {"set/v1/readme.txt": b"x", "set/.DS_Store": b"x"}
+    found = read_from(folder(tmp_path / "deep", given))
+    assert same(found, read_from(folder(tmp_path / "plain")))
+    assert found.skipped == {"files that are no images": 1}
+
+
+def test_without_a_test_folder_some_are_held_out(tmp_path):
+    given = {name.removeprefix("train/"): body for name, body in files().items() if name.startswith("train")}
+    found = read_from(folder(tmp_path / "flat", given), test_share=0.3)
+    assert found.counts() == {"train": [7, 7, 7], "validation": [0, 0, 0], "test": [3, 3, 3]}
+
+
+def test_classes_are_chosen_in_the_order_asked_and_labelled_anew(tmp_path):
+    found = read_from(npz(tmp_path / "set.npz"), classes="down,across")
+    assert found.classes == ("down", "across")
+    assert found.counts()["train"] == [30, 30]
+    whole = read_from(npz(tmp_path / "set.npz"))
+    assert np.array_equal(found.train.images[found.train.labels == 0], whole.train.images[whole.train.labels == 2])
+
+
+def test_fractions_and_validation_take_the_same_share_of_each_class(tmp_path):
+    data = npz(tmp_path / "set.npz", 300, 60)
+    found = read_from(data, fraction=0.5, validation=0.2)
+    assert found.counts() == {"train": [40] * 3, "validation": [10] * 3, "test": [10] * 3}
+    rows = [{i.tobytes() for i in p.images} for p in (found.train, found.validation)]
+    assert not rows[0] & rows[1]
+    assert same(found, read_from(data, fraction=0.5, validation=0.2))
+    assert not same(found, read_from(data, fraction=0.5, validation=0.2, seed=1))
+
+
+def test_the_nearest_class_is_offered(tmp_path):
+    with pytest.raises(UsageError, match="no class 'chekcs': did you mean checks"):
+        read_from(npz(tmp_path / "set.npz"), classes="chekcs,down")
+
+
+# -- odd images -------------------------------------------------------------------------------------------------------------
+
+
+def odd_tree(tmp_path: Path, image: Image.Image) -> Path:
+    path = folder(tmp_path / "tree")
+    image.save(path / "train" / "down" / "999.png")
+    return path
+
+
+GREY16 = Image.fromarray(np.full((16, 16), 0x8040, dtype=np.uint16))
+ODD_MODES = [Image.new("L", (16, 16), 128), Image.new("RGBA", (16, 16), (128,) * 4), Image.new("P", (16, 16)), GREY16]
+
+
+@pytest.mark.parametrize("image", ODD_MODES, ids=lambda i: i.mode)
+def test_another_mode_is_converted_left_out_or_refused(tmp_path, image):
+    path = odd_tree(tmp_path, image)
+    converted = read_from(path)
+    assert len(converted.train) == 31
+    assert list(converted.skipped.values()) == [1]
+    if image.mode != "P":
+        assert (converted.train.images[-1] == 128).all()
+    assert len(read_from(path, other_mode="skip").train) == 30
+    with pytest.raises(InputError, match=r"read\.other_mode=convert"):
+        read_from(path, other_mode="refuse")
+
+
+def test_another_size_is_refused_resized_or_left_out(tmp_path):
+    path = odd_tree(tmp_path, Image.new("RGB", (40, 20), (10, 20, 30)))
+    with pytest.raises(InputError, match=r"20 x 40, not 16 x 16.*read\.other_size=resize"):
+        read_from(path)
+    resized = read_from(path, other_size="resize")
+    assert resized.skipped == {"resized": 1}
+    assert (resized.train.images[-1] == np.array([10, 20, 30])[:, None, None]).all()
+    assert len(read_from(path, other_size="skip").train) == 30
+    assert read_from(path, size=24).shape == (3, 24, 24)
+
+
+GREY, RGBA = np.full((9, 8, 8), 7, np.uint8), np.full((9, 8, 8, 4), 9, np.uint8)
+DEEP = np.full((9, 8, 8, 3), 0x0500, np.uint16)
+
+
+@pytest.mark.parametrize(("array", "value"), [(GREY, 7), (RGBA, 9), (DEEP, 5)], ids=["grey", "RGBA", "16-bit"])
+def test_arrays_of_another_mode_follow_the_same_rules(tmp_path, array, value):
+    labels = np.arange(9) % 3
+    path = npz(tmp_path / "set.npz", train_images=array, train_labels=labels, test_images=array, test_labels=labels)
+    found = read_from(path)
+    assert found.train.images.shape == (9, 3, 8, 8)
+    assert (found.train.images == value).all()
+    assert sum(found.skipped.values()) == 18
+    with pytest.raises(InputError, match="other_mode"):
+        read_from(path, other_mode="refuse")
+
+
+def test_damaged_images_are_skipped_and_counted(tmp_path):
+    given = files(kind="JPEG")
+    names = [n for n in given if n.startswith("train/down")]
+    given |= {names[0]: given[names[0]][:200], names[1]: b"", names[2]: b"GIF89a nonsense"}
+    found = read_from(folder(tmp_path / "tree", given))
+    assert found.counts()["train"] == [10, 10, 7]
+    assert found.skipped == {"damaged or no image": 3}
+    assert "3 left out" in found.preview({}).headline
+
+
+def test_a_wrong_checksum_inside_a_zip_costs_that_image(tmp_path):
+    path = zipped(tmp_path / "set.zip")
+    body = bytearray(path.read_bytes())
+    first = body.index(b"\x89PNG")
+    body[first + 100] ^= 0xFF
+    path.write_bytes(body)
+    found = read_from(path)
+    assert found.skipped == {"damaged in the zip (wrong checksum)": 1}
+
+
+# -- broken sources -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["set.zip", "set.npz"])
+def test_a_truncated_archive_is_one_clear_line(tmp_path, name):
+    whole = (zipped if name.endswith("zip") else npz)(tmp_path / f"whole-{name}")
+    cut = tmp_path / name
+    cut.write_bytes(whole.read_bytes()[:-300])
+    with pytest.raises(InputError, match="damaged"):
+        read_from(cut)
+
+
+def test_an_npz_never_unpickles(tmp_path):
+    np.savez(tmp_path / "set.npz", train_images=np.array([{}], dtype=object), train_labels=np.zeros(1, int))
+    with pytest.raises(InputError, match="Python objects"):
+        read_from(tmp_path / "set.npz")
+
+
+@pytest.mark.parametrize("wrong", [3, -1])
+def test_a_label_outside_the_range_is_named(tmp_path, wrong):
+    labels = images(90)[1]
+    labels[7] = wrong
+    with pytest.raises(InputError, match=rf"outside the range 0\.\.2, the first is {wrong} \(of image 7\)"):
+        read_from(npz(tmp_path / "set.npz", train_labels=labels))
+
+
+def test_a_class_with_no_images_is_named(tmp_path):
+    tree = folder(tmp_path / "tree")
+    (tree / "train" / "zebra").mkdir()
+    with pytest.raises(InputError, match="class zebra has no images"):
+        read_from(tree)
+    labels = np.arange(90) % 2
+    with pytest.raises(InputError, match="class down has no train images"):
+        read_from(npz(tmp_path / "set.npz", train_labels=labels))
+    damaged = {n: (b"" if "down" in n else b) for n, b in files().items()}
+    with pytest.raises(InputError, match="class down has no train images left"):
+        read_from(folder(tmp_path / "damaged", damaged))
+
+
+def test_what_is_nothing_is_told_what_would_be(tmp_path):
+    with pytest.raises(InputError, match="there is nothing at the given path"):
+        read_from(tmp_path / "missing.zip")
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(InputError, match=r"neither a \.zip"):
+        read_from(tmp_path / "notes.txt")
+    with pytest.raises(InputError, match="no images in class folders"):
+        read_from(folder(tmp_path / "empty", {"a.png": b""}))
+
+
+# -- the official pickles -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def official(tmp_path, monkeypatch) -> Path:
+    """A root with tiny batches in the official form, whose checksums torchvision is told to expect."""
+    from torchvision.datasets import CIFAR10
+
+    root = tmp_path / "root"
+    batches = root / "cifar-10-batches-py"
+    batches.mkdir(parents=True)
+    sums = {}
+    for k, name in enumerate(["data_batch_1", "test_batch"]):
+        labels = list(range(10)) * 2
+        body = pickle.dumps({"data": np.full((20, 3072), k + 1, np.uint8), "labels": labels})
+        (batches / name).write_bytes(body)
+        sums[name] = hashlib.md5(body).hexdigest()
+    meta = pickle.dumps({"label_names": [f"class {k}" for k in range(10)]})
+    (batches / "batches.meta").write_bytes(meta)
+    monkeypatch.setattr(CIFAR10, "train_list", [["data_batch_1", sums["data_batch_1"]]])
+    monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", sums["test_batch"]]])
+    about = {"filename": "batches.meta", "key": "label_names", "md5": hashlib.md5(meta).hexdigest()}
+    monkeypatch.setattr(CIFAR10, "meta", about)
+    return root
+
+
+def test_a_torchvision_root_its_folder_and_its_archive_are_the_same(official, tmp_path, monkeypatch):
+    from torchvision.datasets import CIFAR10
+
+    archive = tmp_path / "cifar-10-python.tar.gz"
+    with tarfile.open(archive, "w:gz") as packed:
+        packed.add(official / "cifar-10-batches-py", "cifar-10-batches-py")
+    monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(archive.read_bytes()).hexdigest())
+    found = [read_from(p) for p in (official, official / "cifar-10-batches-py", archive)]
+    assert same(found[0], found[1])
+    assert same(found[0], found[2])
+    assert found[0].counts()["train"] == [2] * 10
+    assert found[0].origin == "torchvision CIFAR10"
+    assert find_source("", official, tmp_path).digest == find_source("", archive, tmp_path).digest
+
+
+def test_wrong_checksums_are_refused_before_anything_is_unpickled(official, tmp_path):
+    (official / "cifar-10-batches-py" / "test_batch").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
+    with pytest.raises(InputError, match="wrong checksum"):
+        read_from(official)
+    (tmp_path / "cifar-10-python.tar.gz").write_bytes(b"half an archive")
+    with pytest.raises(InputError, match=r"checksum \(MD5\) .* not c58f30108f718f92721af3b95e74349a"):
+        read_from(tmp_path / "cifar-10-python.tar.gz")
+
+
+def test_without_a_network_it_says_where_to_put_the_file(tmp_path, monkeypatch):
+    from torchvision.datasets import CIFAR10
+
+    def no_network(*_args, **_kwargs):
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(CIFAR10, "download", no_network)
+    with pytest.raises(InputError, match=r"cifar-10-python\.tar\.gz could not be downloaded.*put it into \$HOUNSFIELD_HOME/data"):
+        read(find_source("cifar10", tmp_path / "cifar10", tmp_path / "data").open())
+
+
+def test_the_synthetic_set_is_the_same_every_time_and_says_what_it_is():
+    from tasks.images.synthetic import drawn
+
+    found, again = drawn(50, 1), drawn(50, 1)
+    assert np.array_equal(found[0], again[0])
+    assert (np.bincount(found[1]) == 5).all()
+    source = find_source("synthetic", Path("synthetic"), Path("/nowhere"))
+    assert "synthetic" in source.open().origin
+
+
+@pytest.mark.data
+def test_the_jpeg_set_is_read_whole(data_dir):
+    found = read_from(data_dir / "cifar10" / "jpeg-60000.zip", fraction=0.02)
+    assert found.counts() == {"train": [100] * 10, "validation": [0] * 10, "test": [20] * 10}
+    assert found.classes[:3] == ("airplane", "automobile", "bird")
+    assert not found.skipped
