@@ -179,12 +179,12 @@ def demo(
 @app.command()
 def ui(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 4200,
-    nightly: Annotated[Path | None, typer.Option(help="The folder that the nightly schedule screens")] = None,
+    inbox: Annotated[Path | None, typer.Option("--inbox", "--nightly", help="The folder tree that the inbox screens")] = None,
 ) -> None:
     """Start the Prefect server, a worker, and the deployments of prefect.yaml. CTRL-C ends all of it."""
     from flows.ui import serve
 
-    serve(port, nightly)
+    serve(port, inbox)
 
 
 @weights_app.command("list")

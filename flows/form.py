@@ -39,4 +39,3 @@ Reference = Annotated[
 ]
 Again = Annotated[bool, form("Refresh", "Run again although the artifact is whole")]
 Chosen = Annotated[dict[str, str], form("Inputs", "Only where the lineage is ambiguous: argument name -> kind:digest")]
-Folder = Annotated[str, form("Folder", "Each entry of it is one scan: a folder of DICOM, a zip or a file", min_length=1)]

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from artifacts.errors import ServerError
 from artifacts.home import home
+from artifacts.using import host
 
 ROOT = Path(__file__).parents[1]
 POOL = "hounsfield"
@@ -23,6 +24,8 @@ READY_S = 120
 
 def serve(port: int, inbox: Path | None) -> None:
     """Run until CTRL-C. Processes that were started here end with it."""
+    from flows.slots import make_slots
+
     url = f"http://127.0.0.1:{port}"
     environment = dict(os.environ)
     for name in ("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "PREFECT_SERVER_LOGGING_LEVEL"):
@@ -39,6 +42,7 @@ def serve(port: int, inbox: Path | None) -> None:
             wait_for(url, running[0])
         call("work-pool", "create", POOL, "--type", "process", "--overwrite", environment=environment)
         call("--no-prompt", "deploy", "--all", environment=environment)
+        make_slots(environment["PREFECT_API_URL"])
         running.append(start("worker", "start", "--pool", POOL, environment=environment))
         print(f"\nHounsfield in the Prefect UI: {url}/deployments (CTRL-C ends)")
         while all(p.poll() is None for p in running):
@@ -53,6 +57,24 @@ def declared() -> set[str]:
     import yaml
 
     return {d["name"] for d in yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]}
+
+
+def work(api_url: str) -> None:
+    """A further worker for a server that runs elsewhere, until CTRL-C: the slots of this machine's GPUs are made first."""
+    from flows.slots import make_slots
+
+    api_url = api_url.rstrip("/")
+    if not answers(api_url.removesuffix("/api")):
+        raise ServerError(f"no Prefect server answers at {api_url}: the address ends with /api, and this machine must reach it")
+    environment = os.environ | {"PREFECT_API_URL": api_url, "HOUNSFIELD_ROOT": str(ROOT)}
+    environment.setdefault("HOUNSFIELD_GPUS", f"gpu-{host()}")  # other GPUs than those of the server's machine
+    os.environ["HOUNSFIELD_GPUS"] = environment["HOUNSFIELD_GPUS"]
+    print(f"GPU slots: {', '.join(make_slots(api_url)) or 'no GPU here'}")
+    running = [start("worker", "start", "--pool", POOL, environment=environment)]
+    try:
+        raise ServerError(f"the worker ended by itself (code {running[0].wait()}): its last lines above say why")
+    finally:
+        end(running)
 
 
 def prefect() -> str:

@@ -20,6 +20,8 @@ def register(app: typer.Typer) -> None:
     """Add these commands to ``hounsfield``."""
     app.add_typer(inbox_app, name="inbox")
     app.command()(backfill)
+    app.command()(worker)
+    app.command()(slots)
 
 
 @inbox_app.command("run")
@@ -77,3 +79,21 @@ def backfill(
     options: dict[str, Any] = {"weights": weights, "device": device, "precision": precision, "settings": settings}
     options |= {"refresh": refresh, "from_stage": from_stage, "at_once": at_once, "limit_min": limit_min, "dask": dask}
     run_backfill(direct, as_json, store, **options)
+
+
+def worker(
+    api: Annotated[str, typer.Option(envvar="PREFECT_API_URL", help="The server's address: http://host:4200/api")],
+) -> None:
+    """Start a further worker for a Prefect server that runs elsewhere, and this machine's GPU slots on it. CTRL-C ends it."""
+    from flows.ui import work
+
+    work(api)
+
+
+def slots(
+    api: Annotated[str, typer.Option(envvar="PREFECT_API_URL", help="The server's address: http://host:4200/api")],
+) -> None:
+    """Make the slots of this machine's GPUs on the Prefect server, one job a GPU. `ui` and `worker` do that by themselves."""
+    from flows.slots import make_slots
+
+    print(", ".join(make_slots(api)) or "no GPU here: no slot is needed")

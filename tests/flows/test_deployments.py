@@ -22,10 +22,10 @@ def test_the_top_has_only_keys_that_prefect_reads():
     assert FILE.keys() <= {"name", "prefect-version", "build", "push", "pull", "definitions", "deployments"}
 
 
-def test_screen_every_stage_and_a_nightly_one_are_deployed():
+def test_screen_every_stage_and_the_inbox_are_deployed():
     from flows.nodule_line import SLOTS
 
-    assert DEPLOYMENTS.keys() >= {"screen", "nightly", "tidy", "diff", "lineage", "cifar", "cache", *SLOTS}
+    assert DEPLOYMENTS.keys() >= {"screen", "inbox", "backfill", "tidy", "diff", "lineage", "cifar", "cache", *SLOTS}
 
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)

@@ -42,7 +42,7 @@ class Ui:
         command = [sys.executable, "-m", "flows.cli", "ui", "--port", str(port)]
         self.log = (home / "ui.log").open("w")
         self.process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=self.log, stderr=subprocess.STDOUT)
-        self.until(lambda: self.deployments().keys() >= {"screen", "nightly", *STAGES}, 120)
+        self.until(lambda: self.deployments().keys() >= {"screen", "inbox", *STAGES}, 120)
 
     def api(self, path, body=None):
         data = None if body is None else json.dumps(body).encode()
@@ -126,17 +126,63 @@ def test_one_stage_by_itself_from_its_own_form(ui, phantom_series):
     assert ui.artifacts(run).keys() == {"lungmask"}
 
 
-def test_the_nightly_run_screens_a_folder_and_names_nobody(ui, phantom_series):
+def test_the_inbox_screens_a_folder_tree_with_a_report_a_scan_and_names_nobody(ui, phantom_series):
     inbox = ui.cli.home / "inbox"
-    shutil.copytree(phantom_series, inbox / "Doe^Jane")
+    shutil.copytree(phantom_series, inbox / "2026" / "Doe^Jane")
     (inbox / "Roe^Richard").mkdir()
-    run = ui.start("nightly")
+    (inbox / "Roe^Richard" / "1.dcm").write_bytes(b"no DICOM")
+    run = ui.start("inbox", folders=[str(inbox)], quiet_s=0)
     assert ui.ended(run)["type"] == "COMPLETED"
-    (table,) = [a for a in ui.api("artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run]}}}) if a["type"] == "table"]
-    assert sorted(row["state"].split(":")[0] for row in json.loads(table["data"])) == ["done", "not screened"]
+    kept = ui.api("artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run]}}})
+    shown = {a["key"]: a for a in kept}
+    assert {"inbox", "inbox-status", "inbox-progress"} <= shown.keys()
+    assert sorted(row["state"] for row in json.loads(shown["inbox"]["data"])) == ["done", "refused"]
+    assert "| done | 1 |" in shown["inbox-status"]["data"]
+    (report,) = [a for key, a in shown.items() if key.startswith("report-")]
+    assert "### Lineage" in report["data"]
+    (scan,) = ui.api("task_runs/filter", {"task_runs": {"flow_run_id": {"any_": [run]}}})
+    assert scan["name"].startswith("2.25.")
     logs = ui.api("logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}})
-    assert "Doe" not in json.dumps([logs, table])
-    assert "Roe" not in json.dumps([logs, table])
+    assert "outline ran" in json.dumps(logs)
+    runs = ui.api(f"flow_runs/{run}")["state"]
+    assert not [w for w in ("Doe", "Roe") if w in json.dumps([logs, kept, scan, runs])]
+    again = ui.start("inbox", folders=[str(inbox)], quiet_s=0)
+    assert ui.ended(again)["type"] == "COMPLETED"
+    assert ui.api("task_runs/filter", {"task_runs": {"flow_run_id": {"any_": [again]}}}) == []
+
+
+def test_a_backfill_screens_again_what_changes_and_shows_how_far_it_is(ui, phantom_series):
+    ui.ended(ui.start("screen", source=str(phantom_series)))
+    run = ui.start("backfill", settings=["measure.merge_mm=11"])
+    assert ui.ended(run)["type"] == "COMPLETED"
+    shown = {a["key"]: a for a in ui.api("artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run]}}})}
+    assert shown["backfill-progress"]["data"] == "100.0" or float(shown["backfill-progress"]["data"]) == 100
+    table = {row["stage"]: (row["run"], row["because"]) for row in json.loads(shown["backfill"]["data"])}
+    assert table["group"] == (0, "")
+    assert table["measure"][0] == 1
+    assert "merge_mm" in table["measure"][1]
+
+
+def test_a_cancelled_inbox_run_ends_the_scan_it_is_at_and_the_next_run_goes_on(ui, phantom_series):
+    home = ui.cli.home
+    tree = home / "cancelled"
+    shutil.copytree(phantom_series, tree / "one")
+    for f in sorted((tree / "one").iterdir())[:2]:
+        f.unlink()  # another scan than the others
+    (home / "hang").touch()
+    try:
+        run = ui.start("inbox", folders=[str(tree)], quiet_s=0)
+        ui.until((home / "hanging").exists, 90)
+        ui.api(f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
+        assert ui.ended(run)["type"] == "CANCELLED"
+        ui.until(lambda: not list((home / "store" / "artifacts").rglob(".tmp-*")), 30)
+    finally:
+        os.remove(home / "hang")
+        (home / "hanging").unlink(missing_ok=True)
+    run = ui.start("inbox", folders=[str(tree)], quiet_s=0)
+    assert ui.ended(run)["type"] == "COMPLETED"
+    shown = {a["key"]: a for a in ui.api("artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run]}}})}
+    assert [row["state"] for row in json.loads(shown["inbox"]["data"])] == ["done"]
 
 
 def test_a_run_cancelled_in_the_ui_stops_within_seconds_and_leaves_nothing(ui, phantom_series):
