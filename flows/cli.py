@@ -78,7 +78,7 @@ def screen(
 
 @app.command()
 def plan(
-    path: Scan,
+    path: Annotated[Path | None, typer.Argument(help="As `screen` takes it; with --archive a folder tree")] = None,
     series: SeriesOption = "best",
     weights: Weights = "phantom",
     device: Device = "auto",
@@ -86,17 +86,28 @@ def plan(
     partial: Partial = False,
     from_stage: FromStage = None,
     refresh: Refresh = [],
+    archive: Annotated[bool, typer.Option("--archive", help="PATH is a whole archive: how many of each stage would run")] = False,
     as_json: Json = False,
     settings: Set = [],
     store: StoreOption = None,
 ) -> None:
-    """Say for each stage whether it would be reused or run, and because of what. Reads no pixels, computes nothing."""
+    """Say for each stage whether it would be reused or run, and because of what. Reads no pixels, computes nothing.
+
+    With --archive: how many of each stage, for every study under PATH; without PATH for every scan that was ever screened.
+    """
     from rich.table import Table
 
     from flows.console import wide_console
     from flows.run import plan_screen
 
     params = stage_params(settings, partial, store)
+    if archive:
+        from flows.run_many import plan_archive
+
+        plan_archive(path, params, series, weights, device, precision, refresh, from_stage, as_json)
+        return
+    if path is None:
+        raise UsageError("give the scan's PATH, or --archive for all scans that were ever screened")
     plans = plan_screen(path, params, series, weights, device, precision, refresh, from_stage)
     if as_json:
         print(json.dumps(plans, indent=1))
@@ -119,6 +130,7 @@ def run_one_stage(
     precision: Precision = "auto",
     again: Annotated[bool, typer.Option("--refresh", help="Run again although the artifact is whole")] = False,
     inputs: Annotated[list[str], typer.Option("--input", help="ARGUMENT=REF where the lineage is ambiguous")] = [],
+    downstream: Annotated[bool, typer.Option("--downstream", help="Run every stage after it as well, to a new report")] = False,
     direct: Direct = False,
     settings: Annotated[list[str], typer.Option("--set", help="PARAMETER=VALUE, any number of times: threshold=0.4")] = [],
     store: StoreOption = None,
@@ -128,10 +140,12 @@ def run_one_stage(
     from flows.run import run_single
 
     stage = getattr(SLOTS.get(name), "name", name)  # crop-for-grade has the parameters of crop
-    qualified = [s if s.startswith(f"{stage}.") else f"{stage}.{s}" for s in settings]
+    named = (f"{stage}.", *(f"{s}." for s in SLOTS if downstream))
+    qualified = [s if s.startswith(named) else f"{stage}.{s}" for s in settings]
     params = stage_params(qualified, False, store)
     chosen = dict(pair(text) for text in inputs)
-    print(run_single(name, ref, params, chosen, direct, weights=weights, device=device, precision=precision, refresh=again))
+    options = {"weights": weights, "device": device, "precision": precision, "refresh": again}
+    print(run_single(name, ref, params, chosen, direct, downstream, **options))
 
 
 @app.command()

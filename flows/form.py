@@ -38,4 +38,5 @@ Reference = Annotated[
     str, form("From", "Any artifact of the scan, as kind:digest; its other inputs follow from the lineage", min_length=4)
 ]
 Again = Annotated[bool, form("Refresh", "Run again although the artifact is whole")]
+Downstream = Annotated[bool, form("Downstream", "Run every stage that comes after it as well, to a new report")]
 Chosen = Annotated[dict[str, str], form("Inputs", "Only where the lineage is ambiguous: argument name -> kind:digest")]

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from artifacts.errors import HounsfieldError, InputError, ServerError
+from artifacts.errors import HounsfieldError, InputError, ServerError, UsageError
 from artifacts.home import find_weights
 from artifacts.report import Report
 from artifacts.store import Ref
@@ -90,8 +90,16 @@ def plan_screen(
     return plans
 
 
-def run_single(name: str, ref: str, params: Mapping[str, Params], chosen: dict[str, str], direct: bool, **options: Any) -> Ref:
-    """One stage alone."""
+def run_single(
+    name: str,
+    ref: str,
+    params: Mapping[str, Params],
+    chosen: dict[str, str],
+    direct: bool,
+    downstream: bool = False,
+    **options: Any,
+) -> Ref:
+    """One stage alone, or with all that comes after it."""
     from flows import stages
 
     stage = SLOTS[known(name)]
@@ -100,8 +108,10 @@ def run_single(name: str, ref: str, params: Mapping[str, Params], chosen: dict[s
     settle(options["device"], options["precision"])
     ref = str(open_store().resolve(ref))
     if direct:
-        return stages.run_stage(stage, ref, given, chosen=chosen, slot=name, **options)
-    return getattr(stages, name.replace("-", "_"))(ref=ref, params=given, inputs=chosen, **options)
+        return stages.run_stage(stage, ref, given, chosen=chosen, slot=name, after=downstream, params_after=params, **options)
+    if downstream and params.keys() - {stage.name}:
+        raise UsageError("--set of a later stage goes with --direct; through Prefect each stage's form holds its own parameters")
+    return getattr(stages, name.replace("-", "_"))(ref=ref, params=given, inputs=chosen, downstream=downstream, **options)
 
 
 def show_reports(refs: list[Ref], out: Path | None, as_json: bool) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Each stage by itself, from any artifact: one flow a stage, so that each has a form of its own in the UI."""
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Annotated, Any
 
@@ -9,9 +10,11 @@ from artifacts.errors import InputError, StoreError
 from artifacts.home import find_weights
 from artifacts.store import Ref, Store
 from flows.console import watcher
-from flows.form import Again, Chosen, Device, PrecisionField, Reference, WeightsOrLineage, form
+from flows.downstream import Rest, last_params
+from flows.form import Again, Chosen, Device, Downstream, PrecisionField, Reference, WeightsOrLineage, form
 from flows.lineage import inputs_for
-from flows.nodule_line import GRADE_CROP, SLOTS, filled_in
+from flows.nodule_line import GRADE_CROP, SLOTS, downstream, filled_in, nodule_line
+from flows.scan_job import Remembered
 from flows.scans import Scan, scans_in
 from flows.settle import open_index, open_store, settle
 from tasks.line import Line
@@ -29,10 +32,13 @@ def run_stage(
     refresh: bool = False,
     chosen: dict[str, str] | None = None,
     slot: str | None = None,
+    after: bool = False,
+    params_after: Mapping[str, Params] | None = None,
 ) -> Ref:
     """Run ``stage`` alone. Weights not named are those of the artifact's lineage, else the shipped ones.
 
-    slot  its place in the line, where there are two
+    slot   its place in the line, where there are two
+    after  run every stage after it too, and return the report: with ``params_after`` (by stage), else as this scan's last run
     """
     store = open_store()
     anchor = store.resolve(ref)
@@ -53,9 +59,18 @@ def run_stage(
                     raise StoreError(f"{name} {given} is {state}: run the stage that makes it again, then this one")
         inputs |= filled_in(slot, checkpoints, _last_choice(store, scan))
         again = frozenset({slot}) if refresh else frozenset[str]()
-        line = Line(store, scan, checkpoints, {stage.name: params}, settled_precision, again, device=device, watcher=watcher())
+        given = {stage.name: params}
+        if after:
+            again = (again and again | (downstream(slot) - {slot})) or again
+            given = last_params(store, scan, checkpoints) | dict(params_after or {}) | given
+        line = Line(store, scan, checkpoints, given, settled_precision, again, device=device, watcher=watcher())
         try:
-            return line(stage, slot=slot, **inputs)
+            first = line(stage, slot=slot, **inputs)
+            if not after:
+                return first
+            path, uid = open_index().origin(scan) or (None, "")
+            choice = _last_choice(store, scan)
+            return nodule_line(Rest(line, slot, first), Remembered(scan, choice, path, uid), checkpoints, choice)
         finally:
             watcher().close()
 
@@ -102,9 +117,10 @@ def stage_flow(slot: str) -> Flow:
         precision: PrecisionField = "auto",
         refresh: Again = False,
         inputs: Chosen = {},
+        downstream: Downstream = False,
     ) -> Ref:
         options: dict[str, Any] = {"weights": weights, "device": device, "precision": precision, "refresh": refresh}
-        return run_stage(stage, ref, params, chosen=inputs, slot=slot, **options)
+        return run_stage(stage, ref, params, chosen=inputs, slot=slot, after=downstream, **options)
 
     run.__name__ = slot.replace("-", "_")
     first = (stage.function.__doc__ or "").strip().partition("\n")[0]

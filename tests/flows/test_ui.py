@@ -42,7 +42,7 @@ class Ui:
         command = [sys.executable, "-m", "flows.cli", "ui", "--port", str(port)]
         self.log = (home / "ui.log").open("w")
         self.process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=self.log, stderr=subprocess.STDOUT)
-        self.until(lambda: self.deployments().keys() >= {"screen", "inbox", *STAGES}, 120)
+        self.until(lambda: self.deployments().keys() >= {"screen", "inbox", *STAGES}, 300)
 
     def api(self, path, body=None):
         data = None if body is None else json.dumps(body).encode()
