@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,19 +24,19 @@ OPEN_FILES = 256  # of one process; a system gives 1,024
 class Rows:
     """One array ``[n, …]`` on disk, read when it is indexed: a number, a slice, or an array of numbers or of bools, any order.
 
-    Small, picklable, safe in forked and spawned processes (each opens its own file). ``np.asarray`` reads all of it.
+    Small, picklable, safe in forked and spawned processes. ``np.asarray`` reads all of it.
     """
 
     path: Path
     name: str
 
-    @cached_property
+    @property
     def shape(self) -> tuple[int, ...]:
-        return tuple(self._stored().shape)
+        return self._stored().shape
 
-    @cached_property
+    @property
     def dtype(self) -> np.dtype[Any]:
-        return np.dtype(self._stored().dtype)
+        return self._stored().dtype
 
     @property
     def nbytes(self) -> int:
@@ -45,42 +47,94 @@ class Rows:
 
     def __getitem__(self, index: int | np.integer[Any] | slice | ArrayLike) -> NDArray[Any]:
         stored = self._stored()
+        n = stored.shape[0]
         if isinstance(index, int | np.integer):
-            if not -len(self) <= index < len(self):
-                raise IndexError(f"row {index} of {len(self)}")
-            return np.asarray(stored[int(index) % len(self)])
-        if isinstance(index, slice) and index.step in (None, 1):
-            return np.asarray(stored[index])
-        numbers = np.arange(len(self))[index if isinstance(index, slice) else np.asarray(index)]
-        out = np.empty((len(numbers), *self.shape[1:]), self.dtype)
-        for row, k in zip(out, numbers.tolist(), strict=True):
-            row[...] = stored[k]
-        return out
+            if not -n <= index < n:
+                raise IndexError(f"row {index} of {n}")
+            return stored.rows([int(index) % n])[0]
+        numbers = np.arange(n)[index if isinstance(index, slice) else np.asarray(index)]
+        return stored.rows(numbers.tolist())
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return np.asarray(self._stored()[...], dtype=dtype)
+        return np.asarray(self[:], dtype=dtype)
 
-    def _stored(self) -> Any:
+    def _stored(self) -> _Hdf5 | _Zarr:
         at = os.stat(self.path)
-        return _opened(self.path, os.getpid(), at.st_ino, at.st_mtime_ns)[self.name]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "name": self.name}
+        return _opened(self.path, self.name, at.st_ino, at.st_mtime_ns)
 
 
 @lru_cache(maxsize=OPEN_FILES)
-def _opened(path: Path, _process: int, _inode: int, _modified_ns: int) -> Any:
-    """One a process, for an HDF5 handle does not survive a fork; another where the file was replaced."""
-    if path.suffix == ".h5":
+def _opened(path: Path, name: str, _inode: int, _modified_ns: int) -> _Hdf5 | _Zarr:
+    """Another one where the file was replaced."""
+    return _Hdf5(path, name) if path.suffix == SUFFIX["hdf5"] else _Zarr(path, name)
+
+
+class _Hdf5:
+    """Where each row's bytes lie in the file, asked of HDF5 once; then plain reads: no lock, no copy, safe after a fork."""
+
+    def __init__(self, path: Path, name: str):
         import h5py
 
-        return h5py.File(path, "r", rdcc_nbytes=0)
-    import zarr
+        with h5py.File(path, "r") as f:
+            stored = f[name]
+            self.shape, self.dtype = tuple(stored.shape), np.dtype(stored.dtype)
+            self.starts: list[int] = []
+            self.whole = None
+            if stored.chunks == (1, *self.shape[1:]) and not stored.id.get_create_plist().get_nfilters():
+                self.starts = [0] * len(stored)
+                stored.id.chunk_iter(lambda c: self.starts.__setitem__(c.chunk_offset[0], c.byte_offset))
+            else:  # small, or not written here
+                self.whole = stored[...]
+        self.file = path.open("rb", buffering=0)
 
-    return zarr.open_group(path, mode="r")
+    def rows(self, numbers: list[int]) -> NDArray[Any]:
+        if self.whole is not None:
+            return self.whole[numbers]
+        out = np.empty((len(numbers), *self.shape[1:]), self.dtype)
+        bytes_of = memoryview(out.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
+        size = len(bytes_of) // max(len(numbers), 1)
+        for at, k in enumerate(numbers):
+            if os.preadv(self.file.fileno(), [bytes_of[at * size : (at + 1) * size]], self.starts[k]) != size:
+                raise OSError("the file ends inside a row")
+        return out
+
+
+class _Zarr:
+    def __init__(self, path: Path, name: str):
+        import zarr
+
+        group: Any = zarr.open_group(path, mode="r")
+        self.stored = group[name]
+        self.shape, self.dtype = tuple(self.stored.shape), np.dtype(self.stored.dtype)
+
+    def rows(self, numbers: list[int]) -> NDArray[Any]:
+        if numbers == list(range(self.shape[0])):
+            return np.asarray(self.stored[...])
+        out = np.empty((len(numbers), *self.shape[1:]), self.dtype)
+        for row, k in zip(out, numbers, strict=True):
+            row[...] = self.stored[k]
+        return out
 
 
 Voxels = NDArray[Any] | Rows
+
+
+def read_ahead(rows: Voxels, batches: Iterable[NDArray[np.integer[Any]]], workers: int = 2) -> Iterator[NDArray[Any]]:
+    """``rows[batch]`` for every batch of numbers, in order, read by threads while the batch before is used; 0: read when asked.
+
+    Threads are enough: reading lets go of the interpreter's lock, and nothing is copied from process to process.
+    """
+    if not workers:
+        yield from (rows[batch] for batch in batches)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        ahead: deque[Future[NDArray[Any]]] = deque()
+        for batch in batches:
+            ahead.append(pool.submit(lambda numbers: rows[numbers], batch))
+            if len(ahead) > 2 * workers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def write_rows(folder: Path, name: str, boxes: Mapping[str, Voxels], columns: Mapping[str, NDArray[Any]], layout: Layout) -> None:

@@ -9,7 +9,7 @@ import pytest
 from artifacts.checkpoint import CropSpec
 from artifacts.examples import COLUMNS, ORIGINS, Examples
 from artifacts.patches import Patches
-from artifacts.rows import Rows
+from artifacts.rows import Rows, read_ahead
 
 
 def examples(n: int, layout: str = "hdf5", seed: int = 0) -> Examples:
@@ -104,6 +104,26 @@ def test_other_processes_read_the_same_rows(tmp_path):
     assert len(pickle.dumps(hu)) < 1000
     with multiprocessing.get_context("fork").Pool(2) as pool:
         assert pool.map(hu.__getitem__, range(20))[7].tobytes() == made.hu[7].tobytes()
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+@pytest.mark.parametrize("layout", ["hdf5", "zarr"])
+def test_reading_ahead_gives_the_batches_in_order(tmp_path, workers, layout):
+    made = examples(40, layout)
+    made.write(tmp_path)
+    batches = np.random.default_rng(0).integers(0, 40, (25, 6))
+    for batch, got in zip(batches, read_ahead(Examples.read(tmp_path).hu, batches, workers), strict=True):
+        np.testing.assert_array_equal(got, made.hu[batch])
+
+
+def test_a_file_cut_short_is_an_error_and_not_other_voxels(tmp_path):
+    examples(20).write(tmp_path)
+    hu = Examples.read(tmp_path).hu
+    hu[19]
+    with (tmp_path / "examples.h5").open("r+b") as f:
+        f.truncate(4000)
+    with pytest.raises(OSError):  # noqa: PT011
+        hu[19]
 
 
 def test_a_file_that_was_replaced_is_read_anew(tmp_path):
