@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows.options import Device, Direct, Json, Precision, StoreOption
+from flows.options import Device, Direct, Json, Precision, Scan, SeriesOption, StoreOption
 
 DataFolder = Annotated[Path, typer.Argument(help="LUNA16 or LIDC-IDRI as it unpacks, phantoms, or scans with a CSV of nodules")]
 LayoutOption = Annotated[
@@ -33,6 +33,7 @@ TrainSet = Annotated[
 def register(app: typer.Typer) -> None:
     """Add these commands to ``hounsfield``."""
     app.command()(phantoms)
+    app.command()(plant)
     app.command()(oracle)
     app.command()(dataset)
     app.command()(cache)
@@ -60,6 +61,29 @@ def phantoms(
 
     seeds = HELD_OUT if held_out else range(seed, seed + count)
     make_phantoms(folder, seeds, style, how, nodule_free, small, workers, as_json)
+
+
+def plant(
+    scan: Scan,
+    folder: Annotated[Path, typer.Argument(help="Where planted scans and tables go; one that was stopped goes on")],
+    count: Annotated[int, typer.Option(min=1, help="How many times the scan is planted into")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the first; the others count up from it")] = 0,
+    nodules: Annotated[int | None, typer.Option(min=1, max=40, help="How many each time (default: one to five)")] = None,
+    known: Annotated[
+        Path | None, typer.Option(help="CSV of nodules the scan has already (LUNA16's columns): kept clear of, and excluded")
+    ] = None,
+    series: SeriesOption = "best",
+    how: Annotated[Literal["mhd", "dicom"], typer.Option("--format", help="As LUNA16 comes, or as a scanner would")] = "mhd",
+    as_json: Json = False,
+) -> None:
+    """Plant made nodules into a real scan, many times over: real lungs and noise, known truth, in LUNA16's shape.
+
+    Nodules that the scan has and --known does not name would be taught as none: plant into scans you know. What comes out holds
+    the patient's voxels; name, ids and dates are left out.
+    """
+    from flows.planting import plant_into
+
+    plant_into(scan, folder, range(seed, seed + count), nodules, known, series, how, as_json)
 
 
 def oracle(

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from artifacts.geometry import Vector
 from artifacts.nifti import label_map
 from artifacts.volume import Volume
 from tasks.phantom.dicom import write_dicom_series
@@ -40,10 +41,12 @@ def write_scan(
     number: int,
     how: Format,
     facts: Record,
+    excluded: Sequence[tuple[Vector, float]] = (),
 ) -> Record:
     """One scan into its subset (``number`` modulo ten), its nodules' label map into ``labels``, its record into ``.made``.
 
-    others_lps_mm: what is no nodule and looks like one. The record is written last: what has none is written again.
+    others_lps_mm: what is no nodule and looks like one; excluded: centres (LPS mm) and diameters of what is neither. The record
+    is written last: what has none is written again.
     """
     subset = folder / f"subset{number % SUBSETS}"
     if how == "mhd":
@@ -58,6 +61,7 @@ def write_scan(
         "scan": {"subset": number % SUBSETS, **facts, **_grid(volume)},
         "nodules": [_nodule(n) for n in nodules],
         "others": [[round(float(v), 3) for v in p] for p in others_lps_mm],
+        "excluded": [[*center, diameter] for center, diameter in excluded],
     }
     (folder / RECORDS).mkdir(exist_ok=True)
     path = folder / RECORDS / f"{number}.json"
@@ -125,7 +129,12 @@ def write_tables(folder: Path) -> dict[int, Record]:
         {"seriesuid": r["seriesuid"], "number": r["number"], "nodules": len(r["nodules"]), **r["scan"]} for r in records.values()
     ]
     _table(folder / "annotations.csv", ANNOTATIONS, nodules)
-    _table(folder / "annotations_excluded.csv", ("seriesuid", *CENTER, "diameter_mm"), [])
+    excluded = ("seriesuid", *CENTER, "diameter_mm")
+    _table(
+        folder / "annotations_excluded.csv",
+        excluded,
+        [dict(zip(excluded, (r["seriesuid"], *e), strict=True)) for r in records.values() for e in r["excluded"]],
+    )
     _table(folder / "annotations_with_malignancy.csv", MALIGNANCY, graded)
     _table(folder / "candidates_V2.csv", ("seriesuid", *CENTER, "class"), candidates)
     _table(folder / "truth.csv", tuple(dict.fromkeys(k for n in nodules for k in n if k not in BOX)), nodules)
