@@ -18,13 +18,12 @@ from tasks.datasets import lidc, luna16
 from tasks.datasets.raw import Entry, RawDataset
 from tasks.datasets.splits import SplitParams, place
 from tasks.datasets.table import Notes
-from tasks.stage import Params, stage
+from tasks.stage import stage
 
 
-class DatasetParams(Params):
-    """How truth is read off the tables, and how patients are shared out."""
+class DatasetParams(SplitParams):
+    """How patients are shared out, and how truth is read off the tables."""
 
-    splits: SplitParams = Field(SplitParams(), title="Splits", description="How patients are shared out")
     consensus: int = Field(
         3, ge=1, le=4, title="Consensus", description="LIDC-IDRI: readers that must have outlined a nodule; fewer: excluded"
     )
@@ -73,13 +72,13 @@ def dataset(raw: RawDataset, params: DatasetParams = DatasetParams()) -> Dataset
     grids = {e.uid: e.grid for e in entries}
     kept = _inside(truth.nodules, grids, notes)
     return Dataset(
-        scans=_scans(entries, params.splits),
+        scans=_scans(entries, params),
         nodules=[truth.nodules[k] for k in kept],
         candidates=_candidates_inside(truth.candidates, grids, notes),
         missing=missing,
         problems=notes.lines,
         layout=raw.layout,
-        split_by=params.splits.model_dump(mode="json") | {"patient": _what_a_patient_is(entries)},
+        split_by=params.model_dump(mode="json", include=set(SplitParams.model_fields)) | {"patient": _what_a_patient_is(entries)},
         outlines=truth.outlines.keep(kept),
     )
 

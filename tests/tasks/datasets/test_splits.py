@@ -18,7 +18,7 @@ def test_no_patient_crosses_splits_or_folds(seed):
     folds = int(rng.integers(2, 12))
     shares = {"validation": float(rng.uniform(0, 0.45)), "test": float(rng.uniform(0, 0.45))}
     test_fold = int(rng.integers(-1, folds))
-    params = DatasetParams(splits=SplitParams(folds=folds, **shares, salt=str(seed), test_fold=test_fold))
+    params = DatasetParams(folds=folds, **shares, salt=str(seed), test_fold=test_fold)
     made = dataset(raw(120, layout=("luna16", "table")[seed % 2], patients=patients), params)
     where, folds_of = defaultdict(set), defaultdict(set)
     by_id = {uid(k): p for k, p in enumerate(patients)}
@@ -52,7 +52,7 @@ def test_shares_come_out_as_asked():
 
 
 def test_the_subsets_of_luna16_are_its_folds():
-    made = dataset(raw(10), DatasetParams(splits=SplitParams(test_fold=3)))
+    made = dataset(raw(10), DatasetParams(test_fold=3))
     assert {s.uid: s.fold for s in made.scans} == {uid(k): k for k in range(10)}
     assert [s.fold for s in made.in_split("test")] == [3]
     assert [s.fold for s in made.in_split("validation")] == [4]
