@@ -1,10 +1,14 @@
 """`make weights`: train the three shipped networks on phantoms, from nothing, and write their checkpoints and cards.
 
     python -m flows.make_weights --phantoms 100 --minutes 40 --workers 2 --out weights/phantom
+    python -m flows.make_weights … --plant SCAN --plant SCAN --doubtful weights/doubtful.csv    # real lungs as well
 
 1. Patches of slices are cut from the first half of the phantoms; the segmenter learns from them.  2. The other half goes through
 outline, segment and group with it: what the line would propose, and what the nodule classifier learns from; then the grader,
 from the classifier's weights.  3. Phantoms that no training saw settle the classifier's threshold; others are the test.
+
+With ``--plant`` nodules are planted into real scans as well, so that the networks see real vessels, walls and noise. What such a
+scan holds already, nodule or not, stands in the table ``--doubtful`` (LUNA16's columns) and is neither shown as one nor as none.
 
 Every step is a stage and its artifact kept in ``--work``: a run that was killed goes on where it was. The same arguments give the
 same weights on the same machine. A phantom's volume is made, cut and forgotten: crops and patches alone are kept.
@@ -39,13 +43,16 @@ from tasks.train_nodule import TrainNoduleParams, train_nodule
 from tasks.train_segmenter import TrainSegmenterParams, train_segmenter
 from tasks.training.evaluation import best_threshold, line_metrics, screen_seed, table
 from tasks.training.loop import LoopParams
-from tasks.training.phantoms import NODULES, PhantomSource, Split, seeds
+from tasks.training.phantoms import NODULES, PhantomSource, Split, TrainingSource, seeds
+from tasks.training.planted import PlantedSource, doubtful_in, read_soil
 
 SHARE = {"segmenter": 0.4, "nodule": 0.45, "malignancy": 0.15}  # of the minutes
 STEPS_A_MINUTE = {"segmenter": 400, "nodule": 140, "malignancy": 140}  # on two cores that nothing else uses, without AMX
 EPOCHS = {"segmenter": 12, "nodule": 12, "malignancy": 8}
+PLANTED_SEEDS = {"segmenter": range(1000), "classifiers": range(1000, 2000)}
 SEED = {"segmenter": 1, "nodule": 2, "malignancy": 3}
 DATA = "synthetic phantoms (tasks.phantom); nothing of a patient"
+PLANTED = "synthetic phantoms (tasks.phantom), and synthetic nodules planted into {} real scans (tasks.phantom.plant)"
 
 
 @dataclass
@@ -59,6 +66,9 @@ class Run:
     workers: int
     tests: int
     small: bool = False
+    plant: list[Path] = field(default_factory=list)
+    doubtful: Path | None = None
+    planted: int = 6
     started_at: float = field(default_factory=time.perf_counter)
 
     def say(self, text: str) -> None:
@@ -87,8 +97,17 @@ class Run:
             "test": seeds("test", self.tests),
         }
 
-    def sources(self, part: str, split: Split = "train") -> list[PhantomSource]:
-        return [PhantomSource(seed, split, NODULES, self.small) for seed in self.split()[part]]
+    def sources(self, part: str, split: Split = "train") -> list[TrainingSource]:
+        phantoms: list[TrainingSource] = [PhantomSource(seed, split, NODULES, self.small) for seed in self.split()[part]]
+        return [*phantoms, *(s for k in range(len(self.plant)) for s in self.in_real_scan(k, part))]
+
+    def in_real_scan(self, k: int, part: str) -> list[PlantedSource]:
+        """The same scan with other nodules for each network that learns from it; none of it is ever watched or tested on."""
+        if part not in PLANTED_SEEDS:
+            return []
+        path = self.plant[k]
+        doubtful = doubtful_in(self.doubtful, read_soil(path)[1].series.uid) if self.doubtful else ()
+        return [PlantedSource(path, seed, doubtful) for seed in PLANTED_SEEDS[part][k * self.planted : (k + 1) * self.planted]]
 
     def loop(self, role: Role, learning_rate: float) -> tuple[LoopParams, int]:
         """The loop, and its steps an epoch: in proportion to the minutes, so that they do not depend on the machine."""
@@ -105,6 +124,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes and threads")
     parser.add_argument("--tests", type=int, default=12, help="how many phantoms to settle the threshold on, and to test on")
     parser.add_argument("--small", action="store_true", help="coarse phantoms: for trying this out")
+    parser.add_argument("--plant", type=Path, action="append", default=[], help="a real scan to plant into (again for several)")
+    parser.add_argument("--doubtful", type=Path, help="CSV of what those scans hold already: neither nodule nor none")
+    parser.add_argument("--planted", type=int, default=6, help="how often each is planted into, for each network")
     run = Run(**vars(parser.parse_args()))
     torch.set_num_threads(run.workers)
     trained = train_all(run)
@@ -135,7 +157,8 @@ def recipe(run: Run) -> dict[str, Params]:
 
     def common(role: Role, learning_rate: float) -> dict[str, Any]:
         loop, steps = run.loop(role, learning_rate)
-        about = {"name": f"phantom-{role}", "data": DATA, "licence": "Apache-2.0"}
+        data = PLANTED.format(len(run.plant)) if run.plant else DATA
+        about = {"name": f"phantom-{role}", "data": data, "licence": "Apache-2.0"}
         return {**about, "loop": loop, "steps": steps, "watched": 1500}
 
     return {
@@ -145,7 +168,7 @@ def recipe(run: Run) -> dict[str, Params]:
     }
 
 
-def first_cut(work: Path, source: PhantomSource) -> tuple[Ref, Ref]:
+def first_cut(work: Path, source: TrainingSource) -> tuple[Ref, Ref]:
     """What a phantom gives before there is a segmenter: patches and crops."""
     store = Store(work)
     line = Line(store, source.digest)
@@ -154,7 +177,7 @@ def first_cut(work: Path, source: PhantomSource) -> tuple[Ref, Ref]:
     return refs
 
 
-def second_cut(work: Path, segmenter: Ref, source: PhantomSource) -> Ref:
+def second_cut(work: Path, segmenter: Ref, source: TrainingSource) -> Ref:
     """What a phantom gives when the segmenter has seen it: crops, with those of its own false lumps."""
     store = Store(work)
     ref = Line(store, source.digest)(phantom_examples, slot="mined", phantom=source, segmenter=segmenter)
@@ -188,6 +211,7 @@ def how(run: Run) -> dict[str, Any]:
     """What a card says so that the run can be repeated."""
     return {
         "seeds_first_last": {k: [r.start, r.stop - 1] for k, r in run.split().items()},
+        **({"planted_into": [read_soil(p)[1].series.uid for p in run.plant]} if run.plant else {}),
         "command": "python -m flows.make_weights " + shlex.join(sys.argv[1:]),
         "hardware": f"{platform.machine()} CPU, {run.workers} threads of {os.cpu_count()}",
         "minutes_of_the_whole_run": round((time.perf_counter() - run.started_at) / 60, 1),

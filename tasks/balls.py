@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
+
+from artifacts.geometry import Geometry, Vector
 
 Mask = NDArray[np.bool_]
 _FAR = 30000  # squared distances are counted in units of radius^2 / _REACH; far + reach still fits 16 bits
@@ -49,6 +53,18 @@ def box_of(mask: Mask, margin: tuple[int, ...] = (0, 0, 0)) -> tuple[slice, ...]
         used = np.flatnonzero(mask.any(axis=tuple(a for a in range(mask.ndim) if a != axis)))
         box.append(slice(max(0, int(used[0]) - more), min(mask.shape[axis], int(used[-1]) + 1 + more)))
     return tuple(box)
+
+
+def filled(geometry: Geometry, balls: Iterable[tuple[Vector, float]]) -> Mask:
+    """The voxels of a grid whose centres lie in one of the balls: centre LPS mm, radius mm."""
+    mask = np.zeros(geometry.shape_zyx, dtype=bool)
+    for center, radius_mm in balls:
+        middle, reach = geometry.zyx_from_lps_mm(center), radius_mm * np.linalg.norm(geometry.inverse, axis=1)
+        ends = zip(middle, reach, geometry.shape_zyx, strict=True)
+        box = tuple(slice(max(int(m - r), 0), max(min(int(m + r) + 2, n), 0)) for m, r, n in ends)
+        index = np.stack(np.meshgrid(*(np.arange(s.start, s.stop) for s in box), indexing="ij"), axis=-1)
+        mask[box] |= np.linalg.norm(geometry.lps_mm_from_zyx(index) - np.array(center), axis=-1) <= radius_mm
+    return mask
 
 
 def touching(mask: Mask) -> Mask:

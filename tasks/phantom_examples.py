@@ -10,7 +10,7 @@ from artifacts.examples import ORIGINS, Examples
 from artifacts.trained import Trained
 from tasks.stage import Params, stage
 from tasks.training.candidates import bright_places, cut_examples, jittered, mimic_places, proposed
-from tasks.training.phantoms import PhantomSource
+from tasks.training.phantoms import TrainingSource
 from tasks.training.ready import network_of
 
 
@@ -34,7 +34,7 @@ class PhantomExamplesParams(Params):
 
 @stage("phantom-examples", version=1, params=PhantomExamplesParams, gpu=True)
 def phantom_examples(
-    phantom: PhantomSource, segmenter: Trained | None = None, *, params: PhantomExamplesParams = PhantomExamplesParams()
+    phantom: TrainingSource, segmenter: Trained | None = None, *, params: PhantomExamplesParams = PhantomExamplesParams()
 ) -> Examples:
     """Crops at every nodule, beside its centre, at every mimic, at bright places, and at what ``segmenter`` proposes."""
     made = phantom.phantom

@@ -7,10 +7,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from artifacts.patches import ORIGINS, Patches
+from tasks.balls import filled
 from tasks.phantom import Phantom
 from tasks.stage import Params, stage
 from tasks.training.candidates import bright_places, mimic_places
-from tasks.training.phantoms import PhantomSource
+from tasks.training.phantoms import TrainingSource
 
 
 class PhantomPatchesParams(Params):
@@ -26,7 +27,7 @@ class PhantomPatchesParams(Params):
 
 
 @stage("phantom-patches", version=1, params=PhantomPatchesParams)
-def phantom_patches(phantom: PhantomSource, *, params: PhantomPatchesParams = PhantomPatchesParams()) -> Patches:
+def phantom_patches(phantom: TrainingSource, *, params: PhantomPatchesParams = PhantomPatchesParams()) -> Patches:
     """Patches through every nodule, at every mimic, where there is something bright in the lungs, and anywhere in them."""
     from scipy.ndimage import find_objects
 
@@ -44,6 +45,11 @@ def phantom_patches(phantom: PhantomSource, *, params: PhantomPatchesParams = Ph
     centers = np.concatenate(places)
     cuts = [_cut(made.volume.hu, labels, center, params.context, params.size) for center in centers]
     masks = np.stack([c[1] for c in cuts])
+    ignore = np.zeros_like(masks)
+    if made.doubtful:
+        doubt = filled(made.volume.geometry, made.doubtful).view(np.uint8)
+        doubts = [_cut(made.volume.hu, doubt, center, params.context, params.size)[1] for center in centers]
+        ignore = np.where(masks > 0, 0, np.stack(doubts)).astype(np.uint8)
     return Patches(
         uid=phantom.uid,
         patient=phantom.uid,
@@ -52,7 +58,7 @@ def phantom_patches(phantom: PhantomSource, *, params: PhantomPatchesParams = Ph
         spacing_zyx_mm=made.volume.geometry.spacing_zyx,
         hu=np.stack([c[0] for c in cuts]),
         masks=masks,
-        ignore=np.zeros_like(masks),
+        ignore=ignore,
         nodule=np.concatenate([nodule, np.full(len(centers) - len(nodule), -1)]),
         origin=np.repeat([ORIGINS.index(o) for o in ("nodule", "bright", "lung")], [len(p) for p in places]),
         centers_lps_mm=made.volume.geometry.lps_mm_from_zyx(centers),

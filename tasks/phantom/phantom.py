@@ -28,7 +28,8 @@ BELOW_MM, ABOVE_MM = 28.0, 12.0  # what is scanned below and above the lungs
 class Phantom:
     """volume; nodules: the truth; nodule_labels: uint8 ``[z, y, x]``, 0 or 1 + index into ``nodules``;
     lung_labels: uint8 ``[z, y, x]``, 1 right and 2 left, nodules and vessels inside them included; mimics: what is no nodule but
-    looks like one, centres LPS mm; facts: how it was scanned (varied phantoms: kernel, noise_hu, thickness_mm …)."""
+    looks like one, centres LPS mm; facts: how it was scanned (varied phantoms: kernel, noise_hu, thickness_mm …); doubtful:
+    centres (LPS mm) and radii (mm) of what was in a real scan before nodules were planted, and may be one."""
 
     seed: int
     volume: Volume
@@ -37,6 +38,7 @@ class Phantom:
     lung_labels: NDArray[np.uint8]
     mimics: list[Mimic] = field(default_factory=list)
     facts: dict[str, float | str] = field(default_factory=dict)
+    doubtful: list[tuple[Vector, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from tasks.nets import Network
 from tasks.outline import outline
 from tasks.phantom import Phantom, PhantomNodule
 from tasks.segment import segment
-from tasks.training.phantoms import PhantomSource
+from tasks.training.phantoms import TrainingSource
 
 DOUBT_MM = 4.0  # farther than its radius but not than this beyond it: neither the nodule nor surely something else
 
@@ -50,11 +50,13 @@ def mimic_places(phantom: Phantom) -> NDArray[np.float64]:
 
 
 def cut_examples(
-    source: PhantomSource, centers_lps_mm: NDArray[np.float64], origin: NDArray[np.intp], spec: CropSpec
+    source: TrainingSource, centers_lps_mm: NDArray[np.float64], origin: NDArray[np.intp], spec: CropSpec
 ) -> Examples:
     """Crops at these places through the crop stage, each with its truth; places in doubt are left out."""
     phantom = source.phantom
     nodule, sure = which_nodule(phantom.nodules, centers_lps_mm)
+    for doubtful, radius in phantom.doubtful:
+        sure &= np.linalg.norm(centers_lps_mm - np.array(doubtful), axis=1) > radius + DOUBT_MM
     nodule, centers, origin = nodule[sure], centers_lps_mm[sure], origin[sure]
     hit = nodule >= 0
     rows = [(n.malignant, n.p_malignant, n.diameter_mm) for n in phantom.nodules]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
@@ -60,6 +61,22 @@ def training_phantom(
         style=style,
         posed=False,
     )
+
+
+class TrainingSource(Protocol):
+    """What patches and crops are cut from: known by its digest, a phantom or like one when it is opened."""
+
+    @property
+    def seed(self) -> int: ...
+    @property
+    def split(self) -> Split: ...
+    @property
+    def uid(self) -> str: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def phantom(self) -> Phantom: ...
+    def open(self) -> TrainingSource: ...
 
 
 @dataclass(frozen=True)
