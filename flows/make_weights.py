@@ -212,10 +212,15 @@ def how(run: Run) -> dict[str, Any]:
     return {
         "seeds_first_last": {k: [r.start, r.stop - 1] for k, r in run.split().items()},
         **({"planted_into": [read_soil(p)[1].series.uid for p in run.plant]} if run.plant else {}),
-        "command": "python -m flows.make_weights " + shlex.join(sys.argv[1:]),
+        "command": "python -m flows.make_weights " + shlex.join(without_folders(sys.argv[1:])),
         "hardware": f"{platform.machine()} CPU, {run.workers} threads of {os.cpu_count()}",
         "minutes_of_the_whole_run": round((time.perf_counter() - run.started_at) / 60, 1),
     }
+
+
+def without_folders(arguments: list[str]) -> list[str]:
+    """A card names scans and tables, not where they lie on this machine."""
+    return [Path(a).name if Path(a).is_absolute() else a for a in arguments]
 
 
 if __name__ == "__main__":
