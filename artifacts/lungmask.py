@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from artifacts.arrays import read_array, read_json, write_array, write_json
 from artifacts.artifact import Preview
 from artifacts.geometry import Geometry
+from artifacts.volume import QCFinding
 
 RIGHT, LEFT = 1, 2  # the patient's
 
@@ -21,13 +22,14 @@ RIGHT, LEFT = 1, 2  # the patient's
 class LungMask:
     """labels: uint8 ``[z, y, x]`` on the volume's grid: 0 outside, 1 right lung, 2 left lung (the patient's sides).
 
-    Nodules on the pleura are inside, the trachea and main bronchi are out.
+    Nodules on the pleura are inside, the trachea and main bronchi are out. qc: what is odd about the lungs themselves.
     """
 
     kind: ClassVar[str] = "lungmask"
 
     labels: NDArray[np.uint8]
     geometry: Geometry
+    qc: list[QCFinding] = field(default_factory=list)
 
     def volume_ml(self, label: int | None = None) -> float:
         count = np.count_nonzero(self.labels if label is None else self.labels == label)
@@ -35,15 +37,18 @@ class LungMask:
 
     def write(self, folder: Path) -> None:
         write_array(folder, "labels", self.labels)
-        write_json(folder / "lungmask.json", {"geometry": self.geometry.to_dict()})
+        about = {"geometry": self.geometry.to_dict(), "qc": [asdict(q) for q in self.qc]}
+        write_json(folder / "lungmask.json", about)
 
     @classmethod
     def read(cls, folder: Path) -> Self:
         meta = read_json(folder / "lungmask.json")
-        return cls(labels=read_array(folder, "labels"), geometry=Geometry.from_dict(meta["geometry"]))
+        qc = [QCFinding(**q) for q in meta["qc"]]
+        return cls(read_array(folder, "labels"), Geometry.from_dict(meta["geometry"]), qc)
 
     def summary(self) -> dict[str, Any]:
-        return {"right_ml": round(self.volume_ml(RIGHT)), "left_ml": round(self.volume_ml(LEFT))}
+        warned = {"qc": ", ".join(q.code for q in self.qc)} if self.qc else {}
+        return {"right_ml": round(self.volume_ml(RIGHT)), "left_ml": round(self.volume_ml(LEFT))} | warned
 
     def preview(self, inputs: Mapping[str, Any]) -> Preview:
         from artifacts.pictures import lungmask_preview

@@ -76,9 +76,11 @@ def lungmask_preview(mask: LungMask, volume: Volume) -> Preview:
     lungs = Lungs(mask.labels, mask.geometry)
     cuts = [*(lungs.cut("axial", s) for s in (0.85, 0.6, 0.35, 0.15)), lungs.cut("coronal", 0.5), lungs.cut("coronal", 0.65)]
     drawn = [lungs.picture(volume, cut, 1.0).marks(plane_name(cut, volume)).image for cut in cuts]
+    checks = [{"severity": q.severity, "check": q.code, "what": q.message} for q in mask.qc]
+    sides = [{"side": "right", "volume, ml": round(right)}, {"side": "left", "volume, ml": round(left)}]
     return Preview(
         f"right lung {right:.0f} ml, left lung {left:.0f} ml",
-        {"Lungs": [{"side": "right", "volume, ml": round(right)}, {"side": "left", "volume, ml": round(left)}]},
+        {"Lungs": sides} | ({"Quality control": checks} if checks else {}),
         {"Right lung blue, left lung orange": jpeg(montage(drawn, 2))},
     )
 

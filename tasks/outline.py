@@ -10,6 +10,7 @@ from artifacts.errors import NoLungs
 from artifacts.lungmask import LEFT, RIGHT, LungMask
 from artifacts.volume import Volume
 from tasks.airways import airways
+from tasks.balance import uneven_lungs
 from tasks.balls import Mask, box_of, close, dilate
 from tasks.islands import lung_islands
 from tasks.patient_grid import CoarseGrid, patient_view
@@ -60,7 +61,7 @@ class OutlineParams(Params):
     )  # fmt: skip
 
 
-@stage("outline", version=1, params=OutlineParams)
+@stage("outline", version=2, params=OutlineParams)
 def outline(volume: Volume, params: OutlineParams = OutlineParams()) -> LungMask:
     """HU ``[z, y, x]``, any orientation -> labels on the same grid: 1 the patient's right lung, 2 the left, 0 elsewhere.
 
@@ -85,7 +86,7 @@ def outline(volume: Volume, params: OutlineParams = OutlineParams()) -> LungMask
     both[1] &= ~both[0]
     labels = np.zeros(volume.geometry.shape_zyx, dtype=np.uint8)
     _paint(patient_view(labels, volume.geometry), both, grid)
-    return LungMask(labels, volume.geometry)
+    return LungMask(labels, volume.geometry, uneven_lungs(*both, grid.spacing_mm[0], grid.voxel_ml))
 
 
 def _refuse_without_lungs(found_ml: float, least_ml: float) -> None:

@@ -78,7 +78,7 @@ def report_document(
             "headline": findings_headline(found, findings.nodule_threshold),
             "findings": [_record(f) for f in found],
             "thresholds": {"nodule": findings.nodule_threshold, "malignant": findings.malignant_threshold},
-            "qc": [asdict(q) for q in volume.qc],
+            "qc": [asdict(q) for q in (*volume.qc, *lung_mask.qc)],
             "lungs": {"right_ml": round(lung_mask.volume_ml(RIGHT), 1), "left_ml": round(lung_mask.volume_ml(LEFT), 1)},
             "candidates": {"lumps": len(lumps.lumps), "candidates": len(lumps.candidates)},
             "series": {

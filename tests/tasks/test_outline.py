@@ -57,6 +57,20 @@ def test_one_lung_is_enough_and_keeps_its_side(phantom: Phantom, lost: int) -> N
     assert not (labels == lost).any()
 
 
+@pytest.mark.parametrize(("side", "name"), [(1, "right"), (2, "left")])
+def test_a_mass_in_place_of_lung_is_said(phantom: Phantom, side: int, name: str) -> None:
+    """Soft tissue as wide as half a lung, open to the chest wall: the outline goes around it."""
+    assert outline(phantom.volume).qc == []
+    low, high = (np.argwhere(phantom.lung_labels == side).min(axis=0), np.argwhere(phantom.lung_labels == side).max(axis=0))
+    (z0, y0, _), (height, depth, _) = low, high - low
+    hu = phantom.volume.hu.copy()
+    box = (slice(z0 + int(0.35 * height), z0 + int(0.75 * height)), slice(y0 + int(0.3 * depth), None))
+    hu[box] = np.where(phantom.lung_labels[box] == side, 40, hu[box])
+    (said,) = outline(replace(phantom.volume, hu=hu)).qc
+    assert (said.code, said.severity) == ("uneven-lungs", "warning")
+    assert f"the {name} lung has only" in said.message
+
+
 def test_lungs_that_touch_are_told_apart() -> None:
     z, y, x = np.ogrid[:60, :100, :120]
     body = ((y - 50) / 45) ** 2 + ((x - 60) / 55) ** 2 < 1
@@ -131,6 +145,7 @@ GOLDEN_ML = {  # right, left; looked at slice by slice when they were taken
 def test_real_lungs_come_out_whole(data_dir: Path, name: str) -> None:
     mask = outline(read_scan(data_dir / "ct" / name))
     assert (mask.volume_ml(1), mask.volume_ml(2)) == pytest.approx(GOLDEN_ML[name], rel=0.02)
+    assert [q.code for q in mask.qc] == (["uneven-lungs"] if name == "4d-lung-113" else [])  # its mass takes half of one side
 
 
 @pytest.mark.data
