@@ -86,7 +86,7 @@ def outline(volume: Volume, params: OutlineParams = OutlineParams()) -> LungMask
     both[1] &= ~both[0]
     labels = np.zeros(volume.geometry.shape_zyx, dtype=np.uint8)
     _paint(patient_view(labels, volume.geometry), both, grid)
-    return LungMask(labels, volume.geometry, uneven_lungs(*both, grid.spacing_mm[0], grid.voxel_ml))
+    return LungMask(labels, volume.geometry, uneven_lungs(both[0], both[1], grid.spacing_mm[0], grid.voxel_ml))
 
 
 def _refuse_without_lungs(found_ml: float, least_ml: float) -> None:
