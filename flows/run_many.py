@@ -43,7 +43,7 @@ def run_backfill(direct: bool, as_json: bool, store: Path | None, **options: Any
 
     use_store(store)
     came = run_flow(backfill, direct, **options)
-    print(json.dumps(came) if as_json else came_to(came, "the lines above say why"))
+    print(json.dumps(came) if as_json else came_to(came, "the lines above say why", "nothing had to be made"))
 
 
 def run_flow(flow: Any, direct: bool, **given: Any) -> Any:
@@ -56,10 +56,10 @@ def run_flow(flow: Any, direct: bool, **given: Any) -> Any:
         return flow.fn(**given) if direct else flow(**given)
 
 
-def came_to(came: dict[str, int], where: str = "`hounsfield inbox status` says why") -> str:
+def came_to(came: dict[str, int], where: str = "`hounsfield inbox status` says why", nothing: str = "nothing new") -> str:
     """``12 done, 1 failed; `hounsfield inbox status` says why``"""
     if not came:
-        return "nothing new"
+        return nothing
     tail = f"; {where}" if came.keys() - {"done"} else ""
     return ", ".join(f"{n} {state}" for state, n in came.items()) + tail
 
