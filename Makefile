@@ -41,6 +41,10 @@ check: setup ## ruff, mypy, import-linter, and that the DAG picture is fresh
 	$(BIN)/lint-imports
 	$(BIN)/python -m flows.dag --check
 
+audit: setup ## known vulnerabilities among the pinned dependencies (needs the network)
+	$(BIN)/python -m pip install -q pip-audit
+	$(BIN)/python -m pip_audit -r constraints.txt --no-deps --disable-pip --strict
+
 format: setup ## let ruff write the code its way
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .

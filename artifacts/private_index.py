@@ -11,7 +11,7 @@ import os
 import shutil
 import sqlite3
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property, wraps
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
-from artifacts.errors import StoreError
+from artifacts.errors import StoreError, UsageError
 from artifacts.store import explained
 
 Result = TypeVar("Result")
@@ -47,10 +47,11 @@ def guarded(method: Callable[..., Result]) -> Callable[..., Result]:
 
 
 class PrivateIndex:
-    """Tokens for paths, and what is known of files already read."""
+    """Tokens for paths, and what is known of files already read. roots: outside of these no path is opened; None: anywhere."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, roots: Sequence[Path] | None = None):
         self.folder = folder
+        self.roots = roots
 
     @cached_property
     def _cache(self) -> Any:
@@ -69,9 +70,28 @@ class PrivateIndex:
 
     @guarded
     def path(self, source: str) -> Path:
-        """The path behind a token; any other text is a path itself."""
+        """The path behind a token; any other text is a path itself. Raises UsageError for one outside the roots.
+
+        A token was made by this machine's owner and speaks for itself.
+        """
         known = self._cache.get(f"path/{source}") if source.startswith(TOKEN) else None
-        return Path(os.fsdecode(known or source))
+        path = Path(os.fsdecode(known or source))
+        if known is None and self.roots is not None:
+            self._confine(path.expanduser())
+        return path
+
+    def _confine(self, path: Path) -> None:
+        """Links and ``..`` are followed first. A word that names no file here is no path."""
+        assert self.roots is not None
+        if len(path.parts) == 1 and not path.is_absolute() and not os.path.lexists(path) and path.name not in ("..", "~"):
+            return
+        if not any(path.resolve().is_relative_to(root.resolve()) for root in self.roots):
+            allowed = f"{len(self.roots)} folders are open to deployments" if self.roots else "no folder is open to deployments"
+            raise UsageError(
+                f"the path lies outside what deployments may read here ({allowed}): start `hounsfield ui --root FOLDER`, or name "
+                "it in HOUNSFIELD_ROOTS of the worker",
+                private=str(path),
+            )
 
     @cached_property
     def _salt(self) -> bytes:

@@ -194,11 +194,13 @@ def demo(
 def ui(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 4200,
     inbox: Annotated[Path | None, typer.Option("--inbox", "--nightly", help="The folder tree that the inbox screens")] = None,
+    root: Annotated[list[Path], typer.Option(help="A folder that runs started in the UI may read; any number of times")] = [],
+    prefect_days: Annotated[int, typer.Option(min=1, help="Days after which the server forgets a run that ended")] = 30,
 ) -> None:
     """Start the Prefect server, a worker, and the deployments of prefect.yaml. CTRL-C ends all of it."""
     from flows.ui import serve
 
-    serve(port, inbox)
+    serve(port, inbox, [r.absolute() for r in root], prefect_days)
 
 
 @weights_app.command("list")

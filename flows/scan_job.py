@@ -19,6 +19,7 @@ from artifacts.home import find_weights, private_folder
 from artifacts.private_index import signature
 from artifacts.store import Ref, Store
 from flows.nodule_line import STAGES, nodule_line
+from flows.room import check_room
 from flows.scans import Scan
 from flows.settle import open_index, settle, without_paths
 from tasks.line import Line
@@ -167,6 +168,7 @@ def _screen(job: Job, slot: Slot, result: Result, told: Told) -> None:
                 store, scan.digest, checkpoints, params, precision, settings.refresh, device=device, watcher=told, slot=slot
             )
             try:
+                check_room(line, scan)
                 ref = nodule_line(line, scan, checkpoints, scan.choice)
                 result.reports.append(f"{ref.kind}:{ref.digest}")
             except ScanRefused as e:

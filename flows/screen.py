@@ -12,6 +12,7 @@ from artifacts.store import Ref
 from flows.console import watcher
 from flows.form import Device, FromStage, PrecisionField, Refresh, Series, Source, StageName, Verify, Weights, form
 from flows.nodule_line import nodule_line
+from flows.room import check_room
 from flows.scans import scans_in
 from flows.settle import open_index, open_store, refreshed, settle
 from tasks.classify import ClassifyParams
@@ -62,6 +63,7 @@ def screen(
             watcher().say(f"series {scan.name}: {scan.choice}")
             line = Line(store, scan.digest, checkpoints, params, precision_used, again, device=device, watcher=watcher())
             try:
+                check_room(line, scan)
                 reports.append(nodule_line(line, scan, checkpoints, scan.choice))
             except HounsfieldError as e:  # one bad series does not stop the others
                 scan.refused = e

@@ -11,6 +11,7 @@ from artifacts.errors import PASSING, InputError, UsageError
 from artifacts.home import private_folder, store_folder
 from artifacts.private_index import PrivateIndex
 from artifacts.store import Store
+from flows.deployed import confined
 from flows.nodule_line import SLOTS, downstream
 from tasks.nets.network import Precision
 
@@ -23,7 +24,8 @@ def open_store() -> Store:
 
 
 def open_index() -> PrivateIndex:
-    return PrivateIndex(private_folder())
+    """The private index; in a run of a deployment it opens no path outside the configured roots."""
+    return confined(PrivateIndex(private_folder()))
 
 
 def settle(device: str, precision: str) -> tuple[str, Precision]:

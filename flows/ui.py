@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from artifacts.errors import ServerError
@@ -22,8 +22,11 @@ POOL = "hounsfield"
 READY_S = 120
 
 
-def serve(port: int, inbox: Path | None) -> None:
-    """Run until CTRL-C. Processes that were started here end with it."""
+def serve(port: int, inbox: Path | None, roots: Sequence[Path] = (), prefect_days: int = 30) -> None:
+    """Run until CTRL-C. Processes that were started here end with it.
+
+    roots: folders that runs started in the UI may read, beside the inbox; prefect_days: how long Prefect keeps ended runs.
+    """
     from flows.slots import make_slots
 
     url = f"http://127.0.0.1:{port}"
@@ -32,6 +35,8 @@ def serve(port: int, inbox: Path | None) -> None:
         environment.pop(name, None)
     environment |= {"PREFECT_API_URL": f"{url}/api", "PREFECT_UI_URL": url}
     environment |= {"HOUNSFIELD_ROOT": str(ROOT), "HOUNSFIELD_INBOX": str((inbox or home() / "inbox").absolute())}
+    environment["HOUNSFIELD_ROOTS"] = os.pathsep.join([*map(str, roots), *filter(None, [os.environ.get("HOUNSFIELD_ROOTS")])])
+    environment = kept_small(prefect_days) | environment
     Path(environment["HOUNSFIELD_INBOX"]).mkdir(parents=True, exist_ok=True)
     running: list[subprocess.Popen] = []
     try:
@@ -50,6 +55,12 @@ def serve(port: int, inbox: Path | None) -> None:
         raise ServerError("the server or the worker ended by itself: its last lines above say why")
     finally:
         end(running)
+
+
+def kept_small(days: int) -> dict[str, str]:
+    """The server's settings by which it forgets runs that ended longer ago, with their logs and previews."""
+    vacuum = "PREFECT_SERVER_SERVICES_DB_VACUUM"
+    return {f"{vacuum}_ENABLED": "events,flow_runs", f"{vacuum}_RETENTION_PERIOD": str(days * 24 * 3600)}
 
 
 def declared() -> set[str]:

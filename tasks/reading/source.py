@@ -6,6 +6,7 @@ An archive is not trusted: what it says of itself is checked before, and the byt
 from __future__ import annotations
 
 import errno
+import shutil
 import stat
 import tempfile
 import zlib
@@ -48,6 +49,7 @@ def _unpack(path: Path, folder: Path, max_bytes: int) -> None:
         with ZipFile(path) as archive:
             entries = archive.infolist()
             _check_entries(entries, max_bytes)
+            _check_room(sum(e.file_size for e in entries), folder)
             allowed = min(max_bytes, max(SMALL_BYTES, MAX_RATIO * path.stat().st_size))
             left = allowed
             for entry in entries:
@@ -81,6 +83,15 @@ def _check_entries(entries: list[ZipInfo], max_bytes: int) -> None:
     total = sum(e.file_size for e in entries)
     if total > max_bytes:
         raise InputError(f"the zip says it unpacks to {total / 2**30:.1f} GiB, {max_bytes / 2**30:.1f} GiB are allowed")
+
+
+def _check_room(total: int, folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if total > free:
+        raise StoreError(
+            f"the zip unpacks to {total / 1e9:.2f} GB and the disk of $HOUNSFIELD_HOME has {free / 1e9:.2f} GB free: "
+            "make room, or unpack it elsewhere and give the folder"
+        )
 
 
 def _unpack_entry(archive: ZipFile, entry: ZipInfo, folder: Path, allowed: int) -> int:

@@ -1,4 +1,7 @@
-"""A real server, a worker and the deployments of prefect.yaml: what a person sees, and that cancelling leaves nothing behind."""
+"""A real server, a worker and the deployments of prefect.yaml in a real browser: what a person sees, and what cancelling leaves.
+
+With HOUNSFIELD_SHOTS=docs/img the pictures of docs/ui.md are taken anew.
+"""
 
 import json
 import os
@@ -8,15 +11,26 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
+from tests.flows.browser import CHROMIUM, Browser
 from tests.flows.conftest import Cli
 from tests.flows.test_cli import STAGES
+from tests.flows.test_deployments import DEPLOYMENTS
 
-pytestmark = [pytest.mark.server, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.slow,
+    pytest.mark.skipif(not CHROMIUM, reason="no chromium here: apt install chromium"),
+]
+
+PATIENCE_S = 300  # for a run on a busy machine
+ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 # Put on the path of the worker's runs: HeatMap.write waits where the file `hang` lies beside the store.
 HANG = """
@@ -34,27 +48,36 @@ artifacts.heatmap.HeatMap.write = write
 
 
 class Ui:
-    def __init__(self, home, port):
+    """`hounsfield ui` with a home of its own, asked over its API."""
+
+    def __init__(self, home, port, root):
         self.cli, self.url = Cli(home), f"http://127.0.0.1:{port}"
         (home / "site").mkdir(parents=True)
         (home / "site" / "sitecustomize.py").write_text(HANG)
         env = self.cli.env | {"PYTHONPATH": f"{home / 'site'}:{ROOT}"}
-        command = [sys.executable, "-m", "flows.cli", "ui", "--port", str(port)]
+        command = [sys.executable, "-m", "flows.cli", "ui", "--port", str(port), "--root", str(root), "--root", str(home)]
         self.log = (home / "ui.log").open("w")
         self.process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=self.log, stderr=subprocess.STDOUT)
-        self.until(lambda: self.deployments().keys() >= {"screen", "inbox", *STAGES}, 300)
+        self.until(lambda: "(CTRL-C ends)" in (home / "ui.log").read_text(), PATIENCE_S)
+        self.shown = self.api("deployments/filter", {"limit": 200})
 
     def api(self, path, body=None):
+        """What the server answers; one that is busy (503) is asked again."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}/api/{path}", data, {"content-type": "application/json"})
-        with urllib.request.urlopen(request, timeout=20) as reply:
-            return json.load(reply)
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                with urllib.request.urlopen(request, timeout=60) as reply:
+                    return json.load(reply)
+            except (urllib.error.HTTPError, TimeoutError) as e:
+                if getattr(e, "code", 503) != 503 or time.monotonic() > end:
+                    raise
+                time.sleep(1)
 
+    @property
     def deployments(self):
-        try:
-            return {d["name"]: d for d in self.api("deployments/filter", {})}
-        except OSError:
-            return {}
+        return {d["name"]: d for d in self.shown}
 
     def until(self, true, seconds):
         end = time.monotonic() + seconds
@@ -65,65 +88,141 @@ class Ui:
         return result
 
     def start(self, name, **parameters):
-        return self.api(f"deployments/{self.deployments()[name]['id']}/create_flow_run", {"parameters": parameters})["id"]
+        return self.api(f"deployments/{self.deployments[name]['id']}/create_flow_run", {"parameters": parameters})["id"]
 
     def ended(self, run):
         def final():
             state = self.api(f"flow_runs/{run}")["state"]
-            return state if state["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") else None
+            return state if state["type"] in ENDED else None
 
-        return self.until(final, 120)
+        return self.until(final, PATIENCE_S)
+
+    def completed(self, name, **parameters):
+        run = self.start(name, **parameters)
+        state = self.ended(run)
+        assert state["type"] == "COMPLETED", (state["message"], self.logs(run)[-3000:])
+        return run
+
+    def logs(self, run):
+        return json.dumps([x["message"] for x in self.api("logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}})])
 
     def artifacts(self, run):
         found = self.api("artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run]}}})
-        return {a["key"].rsplit("-", 1)[0]: a for a in found}
+        return {(a["key"] or a["type"]).rpartition("-")[0] or a["key"] or a["type"]: a for a in found}
 
-    def page(self, path):
-        """The page as a browser builds it, scripts run."""
-        chromium = shutil.which("chromium") or pytest.skip("no chromium here: apt install chromium")
-        command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=15000", "--dump-dom"]
-        return subprocess.run([*command, self.url + path], capture_output=True, text=True, timeout=60).stdout
+    def refs(self, kind):
+        """The artifacts of a kind, oldest first."""
+        folders = [p for p in (self.cli.home / "store" / "artifacts" / kind).glob("*") if not p.name.startswith(".")]
+        return [f"{kind}:{p.name}" for p in sorted(folders, key=lambda p: p.stat().st_mtime)]
 
 
 @pytest.fixture(scope="module")
-def ui(tmp_path_factory):
+def ui(tmp_path_factory, phantom_series):
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    ui = Ui(tmp_path_factory.mktemp("ui"), port)
+    ui = Ui(tmp_path_factory.mktemp("ui"), port, phantom_series.parent)
     yield ui
     ui.process.send_signal(signal.SIGTERM)
-    ui.process.wait(40)
+    ui.process.wait(60)
 
 
-def test_a_run_shows_its_previews_also_for_reused_artifacts(ui, phantom_series):
-    for expected in ("Completed", "Reused"):
-        run = ui.start("screen", source=str(phantom_series))
-        assert ui.ended(run)["type"] == "COMPLETED"
+@pytest.fixture(scope="module")
+def browser():
+    browser = Browser()
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="module")
+def screened_in_ui(ui, phantom_series):
+    """Screened once with a low bar, so that there is a finding, and once with the default."""
+    low = ui.completed("screen", source=str(phantom_series), measure={"min_probability": 0.05})
+    return low, ui.completed("screen", source=str(phantom_series))
+
+
+def keep(browser, name, height=None):
+    """A picture for the documentation, where it was asked for."""
+    if folder := os.environ.get("HOUNSFIELD_SHOTS"):
+        browser.shot(Path(ROOT, folder, f"{name}.png"), height)
+
+
+def see(ui, browser, artifact, *texts):
+    browser.open(f"{ui.url}/artifacts/artifact/{artifact['id']}")
+    return browser.wait_for(*texts, seconds=PATIENCE_S)
+
+
+def test_a_screening_shows_its_stages_its_nodule_table_and_its_pictures(ui, browser, screened_in_ui):
+    first, second = screened_in_ui
+    kinds = {"volume", "lungmask", "heatmap", "lumps", "crops", "scores", "findings", "report"}
+    for run, measured in ((first, "Completed"), (second, "Completed")):
         shown = ui.artifacts(run)
-        assert shown.keys() == {"volume", "lungmask", "heatmap", "lumps", "crops", "scores", "findings", "report"}
-        for kind in ("volume", "lungmask", "heatmap", "findings"):
-            assert "data:image/" in shown[kind]["data"]
+        assert shown.keys() == kinds  # also what was reused
         assert all("### Lineage" in a["data"] for a in shown.values())
-        states = ui.api("task_runs/filter", {"task_runs": {"flow_run_id": {"any_": [run]}}})
-        assert {t["state"]["name"] for t in states} == {expected}
-    page = ui.page(f"/artifacts/artifact/{shown['findings']['id']}")
-    assert "Findings" in page
-    assert "data:image/" in page
+        states = {
+            t["name"]: t["state"]["name"] for t in ui.api("task_runs/filter", {"task_runs": {"flow_run_id": {"any_": [run]}}})
+        }
+        assert states["measure"] == measured
+    assert states["segment"] == "Reused"
+    browser.open(f"{ui.url}/runs/flow-run/{first}")
+    browser.wait_for("Completed", "Task Runs", seconds=PATIENCE_S)
+    browser.click("Artifacts")
+    browser.wait_for("findings-", "heatmap-", seconds=PATIENCE_S)
+    keep(browser, "ui-run")
+    findings = ui.artifacts(first)["findings"]
+    text = see(ui, browser, findings, "p nodule", "p malignant", "diameter, mm", "made of")
+    assert "axial, coronal, sagittal" in text
+    browser.wait_until("[...document.querySelectorAll('img')].some(i => i.src.startsWith('data:image/') && i.naturalWidth > 100)")
+    keep(browser, "ui-findings")
+    for kind in ("volume", "lungmask", "heatmap", "report"):
+        assert "data:image/" in ui.artifacts(first)[kind]["data"]
 
 
-def test_the_forms_show_titles_and_descriptions(ui):
-    page = ui.page(f"/deployments/deployment/{ui.deployments()['group']['id']}/run")
-    for text in ("Threshold", "Peak separation", "Any artifact of the scan", "Refresh"):
-        assert text in page
+def test_the_forms_show_titles_descriptions_and_values(ui, browser):
+    browser.open(f"{ui.url}/deployments/deployment/{ui.deployments['group']['id']}/run")
+    browser.wait_for("Threshold", "Peak separation", "Any artifact of the scan", "Refresh", seconds=PATIENCE_S)
+    keep(browser, "ui-form")
+    browser.open(f"{ui.url}/deployments/deployment/{ui.deployments['screen']['id']}/run")
+    browser.wait_for("Scan", "Weights", "Precision", "Window", seconds=PATIENCE_S)
 
 
-def test_one_stage_by_itself_from_its_own_form(ui, phantom_series):
-    ui.ended(ui.start("screen", source=str(phantom_series)))
-    (volume,) = (ui.cli.home / "store" / "artifacts" / "volume").iterdir()
-    run = ui.start("outline", ref=f"volume:{volume.name}", params={"close_mm": 10})
-    assert ui.ended(run)["type"] == "COMPLETED"
-    assert ui.artifacts(run).keys() == {"lungmask"}
+def of_stage(ui, _series):
+    return {"ref": ui.refs("report")[-1], "refresh": True}
+
+
+def two_reports(ui, _series):
+    before, after = ui.refs("report")[:2]
+    return {"before": before, "after": after}
+
+
+# name -> parameters on the phantom, and what its page shows; what is not here must say why below
+RUNS = dict.fromkeys(STAGES, (of_stage, None)) | {
+    "diff": (two_reports, "vanished"),
+    "lineage": (lambda ui, _: {"ref": f"{ui.refs('report')[0]}#1"}, "arrows that follow from others"),
+    "tidy": (lambda _ui, _series: {"dry_run": True}, "would go"),
+}
+ELSEWHERE = {"screen", "inbox", "backfill"}  # in tests of their own here
+COSTLY = {"cifar", "cifar-compare", "cache", "train-segmenter", "train-nodule", "train-malignancy", "crop-for-grade"}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_each_deployment_runs_and_its_page_shows_what_happened(ui, browser, screened_in_ui, phantom_series, name):
+    parameters, text = RUNS[name]
+    run = ui.completed(name, **parameters(ui, phantom_series))
+    shown = ui.artifacts(run)
+    assert shown
+    if text:
+        artifact = next(a for a in shown.values() if text in json.dumps([a["data"], a["description"]]))
+        see(ui, browser, artifact, text)
+        keep(browser, f"ui-{name}")
+    else:
+        assert all(a["type"] == "markdown" and "### Lineage" in a["data"] for a in shown.values())
+
+
+def test_every_deployment_is_tried_or_named_here():
+    tried = RUNS.keys() | ELSEWHERE | COSTLY
+    missing = DEPLOYMENTS.keys() - tried
+    assert not {n for n in missing if n in {"screen", "inbox", "backfill", "tidy", "diff", "lineage", *STAGES}}
 
 
 def test_the_inbox_screens_a_folder_tree_with_a_report_a_scan_and_names_nobody(ui, phantom_series):
@@ -172,7 +271,7 @@ def test_a_cancelled_inbox_run_ends_the_scan_it_is_at_and_the_next_run_goes_on(u
     (home / "hang").touch()
     try:
         run = ui.start("inbox", folders=[str(tree)], quiet_s=0)
-        ui.until((home / "hanging").exists, 90)
+        ui.until((home / "hanging").exists, PATIENCE_S)
         ui.api(f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
         assert ui.ended(run)["type"] == "CANCELLED"
         ui.until(lambda: not list((home / "store" / "artifacts").rglob(".tmp-*")), 30)
@@ -185,18 +284,47 @@ def test_a_cancelled_inbox_run_ends_the_scan_it_is_at_and_the_next_run_goes_on(u
     assert [row["state"] for row in json.loads(shown["inbox"]["data"])] == ["done"]
 
 
+def test_a_path_outside_the_roots_is_refused_in_one_line_and_named_nowhere(ui, tmp_path):
+    named = tmp_path / "Doe^Jane"
+    named.mkdir()
+    run = ui.start("screen", source=str(named))
+    state = ui.ended(run)
+    assert state["type"] == "FAILED"
+    assert "outside what deployments may read" in state["message"]
+    assert "\n" not in state["message"]
+    kept = ui.api(f"flow_runs/{run}")
+    assert kept["parameters"]["source"].startswith("source-")
+    assert "Doe" not in json.dumps(kept) + ui.logs(run)
+
+
+def test_a_schedule_fires_by_itself(ui):
+    deployment = ui.deployments["tidy"]
+    schedule = {"active": True, "schedule": {"interval": 5, "anchor_date": "2020-01-01T00:00:00+00:00"}}
+    (made,) = ui.api(f"deployments/{deployment['id']}/schedules", [schedule])
+    wanted = {"deployments": {"id": {"any_": [deployment["id"]]}}, "flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}}
+    try:
+        fired = lambda: [r for r in ui.api("flow_runs/filter", wanted) if r["auto_scheduled"]]  # noqa: E731
+        assert ui.until(fired, PATIENCE_S)
+    finally:
+        request = urllib.request.Request(f"{ui.url}/api/deployments/{deployment['id']}/schedules/{made['id']}", method="DELETE")
+        urllib.request.urlopen(request, timeout=60).close()
+
+
 def test_a_run_cancelled_in_the_ui_stops_within_seconds_and_leaves_nothing(ui, phantom_series):
     home = ui.cli.home
     (home / "hang").touch()
     try:
         run = ui.start("screen", source=str(phantom_series), refresh=["segment"])
-        ui.until((home / "hanging").exists, 60)
+        ui.until((home / "hanging").exists, PATIENCE_S)
         asked = time.monotonic()
         ui.api(f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
         assert ui.ended(run)["type"] == "CANCELLED"
         assert time.monotonic() - asked < 60
         ui.until(lambda: not list((home / "store" / "artifacts").rglob(".tmp-*")), 30)
+        ui.until(lambda: not list((home / "private" / "scratch").glob("*")), 30)
+        held = ui.api("v2/concurrency_limits/filter", {})
+        assert all(limit["active_slots"] == 0 for limit in held)  # the GPU's too
     finally:
         os.remove(home / "hang")
-    run = ui.start("screen", source=str(phantom_series))
-    assert ui.ended(run)["type"] == "COMPLETED"
+        (home / "hanging").unlink(missing_ok=True)
+    assert ui.completed("screen", source=str(phantom_series))
