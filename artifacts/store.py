@@ -72,7 +72,7 @@ class Store:
         self._memory: OrderedDict[str, Artifact] = OrderedDict()
         self._uses = using.Uses(self.root / "uses")
         with explained("open"):
-            for folder in (self.root, self.root / "artifacts", self.root / "latest", self.root / "locks"):
+            for folder in (self.root, *(self.root / name for name in ("artifacts", "latest", "locks", "work"))):
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._check_format()
 
