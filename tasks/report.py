@@ -38,7 +38,7 @@ class ReportParams(Params):
     series_choice: SkipJsonSchema[str | None] = Field(None, description="Why this series was screened")
 
 
-@stage("report", version=2, params=ReportParams)
+@stage("report", version=3, params=ReportParams)
 def report(
     volume: Volume,
     lung_mask: LungMask,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 PIXELS = 320  # a close-up's side: 5 px/mm at 60 mm
 OVERVIEW_PX_PER_MM = 1.25
+SOFT_TISSUE = (40.0, 400.0)  # centre and width, HU: calcium, fat, what is solid
 
 
 @dataclass(frozen=True)
@@ -75,17 +76,23 @@ def _where(volume: Volume, lungs: Lungs, findings: Findings, window: tuple[float
 def _close_ups(
     volume: Volume, lungs: Lungs, findings: Findings, f: Finding, field_mm: float, window: tuple[float, float]
 ) -> list[Shown]:
-    """Where it is on its axial slice; that place plain; then outlined in the three planes."""
+    """Where it is on its axial slice; that place plain, and in a soft-tissue window; then outlined in the three planes."""
     cut = Cut.through(volume.geometry, "axial", f.center_zyx)
     around = lungs.square(cut, PIXELS)
     place = Picture(volume.hu, around, window).box(f.center_zyx, max(f.long_axis_mm, 10) + 8).marks()
-    plain = zoom(volume, findings, f, "axial", PIXELS, field_mm, window, outlined=False).marks()
+    plain, soft = (zoom(volume, findings, f, "axial", PIXELS, field_mm, w, outlined=False).marks() for w in (window, SOFT_TISSUE))
     outlined = [zoom(volume, findings, f, plane, PIXELS, field_mm, window).marks() for plane in PLANES]
     return [
         Shown.of(place, plane_name(cut, volume)),
-        Shown.of(plain, "axial"),
+        Shown.of(plain, f"axial, {window_name(window)}"),
+        Shown.of(soft, f"axial, {window_name(SOFT_TISSUE)}"),
         *(Shown.of(picture, f"{plane}, outlined") for picture, plane in zip(outlined, PLANES, strict=True)),
     ]
+
+
+def window_name(window: tuple[float, float]) -> str:
+    """``W 1500 L -600``: width and level of the grey scale, HU."""
+    return f"W {window[1]:g} L {window[0]:g}"
 
 
 def _overview(volume: Volume, lungs: Lungs, heat_map: HeatMap, window: tuple[float, float]) -> list[Shown]:

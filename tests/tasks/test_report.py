@@ -168,7 +168,9 @@ def test_the_page_shows_each_finding_and_says_what_it_is(made):
     assert made.document["notice"] in page.text
     assert made.document["headline"] in page.text
     assert [a["id"] for a in page.named("article")] == ["finding-1", "finding-2", "finding-3"]
-    assert len(page.named("img")) == 4 + 3 * 5 + 6
+    assert len(page.named("img")) == 4 + 3 * 6 + 6
+    assert "axial, W 1500 L -600" in page.text
+    assert "axial, W 400 L 40" in page.text
     assert "not asked" in page.text
     assert "slices are 5 mm apart" in page.text
     assert "Apache-2.0" in page.text
