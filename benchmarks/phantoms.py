@@ -19,7 +19,7 @@ def main() -> None:
     from tasks.training.evaluation import line_metrics, screen_seed, table
 
     first, last = map(int, sys.argv[1:3]) if len(sys.argv) > 2 else SEEDS
-    work = partial(screen_seed, SHIPPED_WEIGHTS / "phantom")
+    work = partial(screen_seed, SHIPPED_WEIGHTS / "phantom", style="classic")
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(2, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         outcomes = list(pool.map(work, range(first, last + 1)))

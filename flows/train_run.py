@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from rich.console import Console
 
 from artifacts.checkpoint import Role
@@ -18,6 +17,7 @@ from flows.cache import STAGES as CUTTING
 from flows.cache import parsed
 from flows.console import TerminalWatcher, watching
 from flows.settle import open_index
+from tasks.settings import with_settings
 from tasks.stage import Params
 
 
@@ -73,49 +73,8 @@ def start_of(name: str, start: str) -> str | None:
 
 def chosen(params: type[Params], settings: Sequence[str]) -> Params:
     """``["batch=64", "loop.epochs=3"]`` as parameters; UsageError says what was allowed."""
-    import json
-
-    values: dict[str, Any] = {}
     for text in settings:
-        name, equals, value = text.partition("=")
-        if not equals:
+        if "=" not in text:
             raise UsageError(f"'{text}' is not PARAMETER=VALUE")
-        at, model = values, params
-        *groups, last = name.removeprefix("train.").split(".")
-        for group in groups:
-            model = nested(model, group, name)
-            at = at.setdefault(group, {})
-        if last not in model.model_fields and model is not FREE:
-            raise UsageError(f"training has no parameter '{name}': there are {', '.join(model.model_fields)}")
-        at[last] = json.loads(value) if value[:1] in "[{" or model is FREE else value
-    try:
-        return params.model_validate(merged(params, values))
-    except ValidationError as e:
-        first = e.errors()[0]
-        raise UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg']} (given {first['input']!r})") from e
-    except ValueError as e:
-        raise UsageError(f"a value is no JSON: {e}") from e
-
-
-class FREE(Params):
-    """Stands for a mapping with any names: ``arguments``."""
-
-
-def nested(model: type[Params], group: str, name: str) -> type[Params]:
-    """The model of the group of parameters ``group``."""
-    field = model.model_fields.get(group)
-    kind = field.annotation if field else None
-    if isinstance(kind, type) and issubclass(kind, Params):
-        return kind
-    if group == "arguments":
-        return FREE
-    raise UsageError(f"training has no parameters '{name}': there are {', '.join(model.model_fields)}")
-
-
-def merged(params: type[Params], values: dict[str, Any]) -> dict[str, Any]:
-    """Groups keep the defaults of ``params`` where nothing else is said."""
-    defaults = params()
-    return {
-        k: {**getattr(defaults, k).model_dump(), **v} if isinstance(v, dict) and isinstance(getattr(defaults, k), Params) else v
-        for k, v in values.items()
-    }
+    pairs = (tuple(text.removeprefix("train.").split("=", 1)) for text in settings)
+    return with_settings(params, dict(pairs), "train")

@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pydantic import ValidationError
-
 from artifacts.artifact import Artifact
 from artifacts.checkpoint import Checkpoint, Role
 from artifacts.errors import UsageError
@@ -24,6 +22,7 @@ from artifacts.preview_markdown import escaped, preview_markdown
 from artifacts.recipe import Recipe
 from artifacts.store import Ref, Store, Unreadable
 from artifacts.version import code_version, software
+from tasks.settings import with_settings
 from tasks.stage import Compute, Outcome, Params, Stage, Tell, as_task, gpu_slot, inside_prefect, live_table, patiently, silent
 
 if TYPE_CHECKING:
@@ -361,25 +360,14 @@ def lineage_step(m: Manifest) -> dict[str, Any]:
 
 def parse_params(stages: Mapping[str, Stage], settings: list[str]) -> dict[str, Params]:
     """``["group.threshold=0.4", …]`` to validated parameters by stage; UsageError says what was allowed."""
-    chosen: dict[str, dict[str, Any]] = {}
+    chosen: dict[str, dict[str, str]] = {}
     for text in settings:
         name, equals, value = text.partition("=")
         stage_name, dot, field_name = name.partition(".")
         if not (equals and dot) or stage_name not in stages:
             raise UsageError(f"'{text}' is not STAGE.PARAMETER=VALUE with one of the stages {', '.join(stages)}")
-        known = stages[stage_name].choices
-        if field_name not in known:
-            raise UsageError(f"{stage_name} has no parameter '{field_name}': it has {', '.join(known) or 'none'}")
         chosen.setdefault(stage_name, {})[field_name] = value
-    return {name: _validated(stages[name], values) for name, values in chosen.items()}
-
-
-def _validated(stage: Stage, values: dict[str, Any]) -> Params:
-    try:
-        return stage.params.model_validate(values)
-    except ValidationError as e:
-        first = e.errors()[0]
-        raise UsageError(f"{stage.name}.{'.'.join(map(str, first['loc']))}: {first['msg']} (given {first['input']!r})") from e
+    return {n: with_settings(stages[n].params, values, n, stages[n].choices) for n, values in chosen.items()}
 
 
 Runner = Callable[..., Ref]  # a Line or a Plan

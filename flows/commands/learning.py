@@ -25,7 +25,7 @@ TrainSet = Annotated[
     typer.Option(
         "--set",
         help="PARAMETER=VALUE of the training (batch=64, loop.patience=5, augmentation.noise=40) or STAGE.PARAMETER=VALUE of the "
-        "data (dataset.test_fold=0, cut.negatives=50, patch.size=96); any number of times",
+        "data (dataset.splits.test_fold=0, cut.negatives=50, patch.size=96); any number of times",
     ),
 ]
 

@@ -18,7 +18,9 @@ from tasks.group import GroupParams, group
 from tasks.measure import measure
 from tasks.nets import Network, load_network
 from tasks.outline import outline
-from tasks.phantom import Phantom, PhantomNodule, make_phantom
+from tasks.phantom import Phantom, PhantomNodule
+from tasks.phantom.splits import data_phantom
+from tasks.phantom.style import Style
 from tasks.segment import segment
 from tasks.training.metrics import roc_auc, tally
 
@@ -51,10 +53,13 @@ def screened(phantom: Phantom, networks: Mapping[Role, Network]) -> Outcome:
     return Outcome(phantom.seed, phantom.nodules, found.findings, len(lumps.candidates))
 
 
-def screen_seed(folder: Path, seed: int, small: bool = False) -> Outcome:
-    """Phantom ``seed`` as people ask for it, screened with the weights set in ``folder``."""
+def screen_seed(folder: Path, seed: int, small: bool = False, style: Style = "varied") -> Outcome:
+    """Phantom ``seed`` screened with the weights set in ``folder``; half of the varied are nodule-free."""
     roles: tuple[Role, ...] = ("segmenter", "nodule", "malignancy")
-    return screened(make_phantom(seed, small=small), {role: load_network(read_checkpoint(folder, role)) for role in roles})
+    return screened(
+        data_phantom(seed, style=style, nodule_free=0.5 * (style == "varied"), small=small),
+        {role: load_network(read_checkpoint(folder, role)) for role in roles},
+    )
 
 
 def best_threshold(outcomes: Sequence[Outcome], least: float = 0.3, most: float = 0.9) -> float:
