@@ -73,8 +73,10 @@ def start_of(name: str, start: str) -> str | None:
 
 def chosen(params: type[Params], settings: Sequence[str]) -> Params:
     """``["batch=64", "loop.epochs=3"]`` as parameters; UsageError says what was allowed."""
+    values = {}
     for text in settings:
-        if "=" not in text:
+        name, equals, value = text.partition("=")
+        if not equals:
             raise UsageError(f"'{text}' is not PARAMETER=VALUE")
-    pairs = (tuple(text.removeprefix("train.").split("=", 1)) for text in settings)
-    return with_settings(params, dict(pairs), "train")
+        values[name.removeprefix("train.")] = value
+    return with_settings(params, values, "train")
