@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-NAMES = ("load", "outline_group", "segment", "crops", "screen", "memory", "froc", "images", "gpu")
+NAMES = ("load", "outline_group", "segment", "crops", "screen", "memory", "froc", "training", "gpu")
 README = Path(__file__).parents[1] / "README.md"
 
 

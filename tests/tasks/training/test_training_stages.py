@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from artifacts.checkpoint import Card, Checkpoint, write_checkpoint
-from artifacts.errors import TrainingError
+from artifacts.errors import StoreError, TrainingError
 from artifacts.trained import Trained
 from tasks.nets import load_network
 from tasks.nets.network import windowed
@@ -192,3 +192,17 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_epoch(tmp_path: Path, monk
 def test_crops_smaller_than_the_network_s_are_refused() -> None:
     with pytest.raises(TrainingError, match="cut larger ones"):
         train_nodule(some_examples(), params=nodule_params(crop_zyx=(32, 32, 32)))
+
+
+def test_a_full_disk_is_one_clear_line_and_the_epoch_before_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(row: Mapping[str, Any]) -> None:
+        def full(path: Path, _body: Any) -> int:
+            path.touch()
+            raise OSError(28, "No space left on device", str(path))
+
+        monkeypatch.setattr(Path, "write_bytes", full)
+
+    with pytest.raises(StoreError, match="the disk of the store is full: free some space"):
+        train_nodule(some_examples(), params=nodule_params(), workspace=tmp_path, tell=fill)
+    assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["epoch"] == 1
