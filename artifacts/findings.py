@@ -63,7 +63,7 @@ class Findings:
     def read(cls, folder: Path) -> Self:
         meta = read_json(folder / "findings.json")
         rows = [Finding(**with_tuples(row)) for row in meta["findings"]]
-        thresholds = meta["nodule_threshold"], meta["malignant_threshold"]
+        thresholds = meta.get("nodule_threshold", 0.5), meta.get("malignant_threshold", 0.5)
         return cls(rows, read_array(folder, "labels"), Geometry.from_dict(meta["geometry"]), *thresholds)
 
     def summary(self) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class LungMask:
     @classmethod
     def read(cls, folder: Path) -> Self:
         meta = read_json(folder / "lungmask.json")
-        qc = [QCFinding(**q) for q in meta["qc"]]
+        qc = [QCFinding(**q) for q in meta.get("qc", ())]  # absent before version 2 of outline
         return cls(read_array(folder, "labels"), Geometry.from_dict(meta["geometry"]), qc)
 
     def summary(self) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class Scores:
     def read(cls, folder: Path) -> Self:
         meta = read_json(folder / "scores.json")
         probability = np.array([np.nan if p is None else p for p in meta["probability"]], dtype=np.float32)
-        return cls(meta["meaning"], probability, np.array(meta["flips"], dtype=np.int32), meta["threshold"])
+        return cls(meta["meaning"], probability, np.array(meta["flips"], dtype=np.int32), meta.get("threshold", 0.5))
 
     def summary(self) -> dict[str, Any]:
         asked = self.probability[~np.isnan(self.probability)]
