@@ -26,7 +26,7 @@ def bytes_needed(found: FoundSeries, steps: Iterable[Step]) -> int:
 def check_room(line: Line, scan: Any) -> None:
     """Raises StoreError where the store's disk has less free than ``line`` may write for ``scan``."""
     found = getattr(scan, "found", None)  # what comes out of the store has no headers, and is there
-    if found is None:
+    if found is None or getattr(scan, "refused", None):  # what cannot be read says so itself
         return
     plan = Plan(line.store, line.scan, line.checkpoints, line.params, line.precision, line.refresh)
     nodule_line(plan, scan, line.checkpoints, scan.choice)
