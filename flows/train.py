@@ -35,6 +35,7 @@ from tasks.stage import Compute, Params, Stage
 from tasks.train_malignancy import TrainMalignancyParams, train_malignancy
 from tasks.train_nodule import TrainNoduleParams, train_nodule
 from tasks.train_segmenter import TrainSegmenterParams, train_segmenter
+from tasks.training.parts import device_of
 from tasks.training.ready import CheckpointSource
 
 STAGES: dict[Role, Stage] = {"segmenter": train_segmenter, "nodule": train_nodule, "malignancy": train_malignancy}
@@ -96,7 +97,8 @@ class Job:
         given: dict[str, Any] = {"patches" if self.role == "segmenter" else "examples": self.parts()}
         if self.role == "malignancy" and self.start:
             given["start"] = CheckpointSource(find_weights(self.start)["nodule"])
-        line = Line(self.store, f"train-{self.role}", params={stage.name: self.train}, compute=self.compute, watcher=watcher())
+        settled = {"params": {stage.name: self.train}, "compute": self.compute, "device": device_of(self.compute)}
+        line = Line(self.store, f"train-{self.role}", watcher=watcher(), **settled)  # type: ignore[arg-type]
         try:
             ref = line(stage, **given)
         finally:
