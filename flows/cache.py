@@ -93,12 +93,12 @@ def cached(
     data_params = params.get("dataset") or DatasetParams()
     assert isinstance(data_params, DatasetParams)
     found = gather(store, index, folder, data_params, layout, table)
-    plan = _Cutting(store, index, folder, found, tuple(want), params, segmenter, keep, *settle(device, precision))
+    plan = Cutting(store, index, folder, found, tuple(want), params, segmenter, keep, *settle(device, precision))
     return plan.run(found.dataset.scans[:most_scans])
 
 
 @dataclass
-class _Cutting:
+class Cutting:
     """One run over a data set."""
 
     store: Store
@@ -107,10 +107,10 @@ class _Cutting:
     found: Gathered
     want: tuple[Want, ...]
     params: Mapping[str, Params]
-    segmenter: Checkpoint | None
-    keep: bool
-    device: str
-    precision: Any
+    segmenter: Checkpoint | None = None
+    keep: bool = False
+    device: str = "cpu"
+    precision: Any = "float32"
 
     def run(self, scans: Sequence[Any]) -> Cached:
         done = Cached(self.found.ref)
@@ -147,7 +147,7 @@ class _Cutting:
         for name in self.want:
             getattr(done, name).extend(refs[name] for refs in made if name in refs)
 
-    def _source(self, uid: str, read: bool) -> Scan:
+    def source(self, uid: str, read: bool) -> Scan:
         series = self.found.raw.series[uid]
         with without_paths():
             return recognised(series, "", self.folder, self.folder, self.index, verify=False, read=read)
@@ -155,17 +155,17 @@ class _Cutting:
     def _there(self, uid: str) -> dict[Want, Ref] | None:
         """The scan's artifacts where all that is wanted is there whole by names and sizes; no pixel is read."""
         try:
-            source = self._source(uid, read=False)
+            source = self.source(uid, read=False)
             if source.digest == UNKNOWN:
                 return None
             plan = Plan(self.store, source.digest, self._checkpoints(), self.params, self.precision)
-            refs = self._line(plan, source, uid)
+            refs = self.line(plan, source, uid)
         except (HounsfieldError, OSError):  # told when it is cut
             return None
         return refs if all(self.store.state(ref) == "whole" for ref in refs.values()) else None
 
     def _cut(self, uid: str) -> dict[Want, Ref]:
-        source = self._source(uid, read=True)
+        source = self.source(uid, read=True)
         line = Line(
             self.store, source.digest, self._checkpoints(), self.params, self.precision, device=self.device, watcher=watcher()
         )
@@ -179,16 +179,16 @@ class _Cutting:
             return ref
 
         try:
-            return self._line(run, source, uid)
+            return self.line(run, source, uid)
         finally:
             self.store.forget()
             since = using.begin(self.store.root / "uses")
             for ref in passing:
                 remove(self.store, Item(ref, 0, 0.0, source.digest, frozenset()), since)
 
-    def _line(self, line: Runner, source: Source, uid: str) -> dict[Want, Ref]:
+    def line(self, line: Runner, source: Source, uid: str) -> dict[Want, Ref]:
         """From a scan to what is wanted of it: one line a stage."""
-        truth = self._truth(uid)
+        truth = self.truth(uid)
         made: dict[Want, Ref] = {}
         volume = line(load, scan=source)
         lung_mask = line(outline, volume=volume)
@@ -202,7 +202,7 @@ class _Cutting:
             made["mined"] = line(mine, volume=volume, lumps=lumps, truth=truth.for_crops())
         return made
 
-    def _truth(self, uid: str) -> Truth:
+    def truth(self, uid: str) -> Truth:
         """With the label map that lies beside the scan, where one does."""
         truth, path = truth_of(self.found.dataset, uid), self.found.raw.labels.get(uid)
         if path is None:

@@ -58,7 +58,7 @@ class RawDataset:
     series: dict[str, FoundSeries] = field(default_factory=dict)
     labels: dict[str, Path] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """32 hex digits: of the scans' identities and places and of every table's bytes; not of where they are kept."""
         h = hashlib.blake2b(self.layout.encode(), digest_size=16)
