@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from artifacts.geometry import Geometry, Vector
 from artifacts.lungmask import LungMask
 from artifacts.volume import SourceSlice, Volume
+from tasks.phantom.canvas import Distance
 from tasks.phantom.dicom import instance_uid, uid_of
 from tasks.phantom.nodules import (
     NoduleSpec,
@@ -29,7 +30,7 @@ from tasks.phantom.nodules import (
     risk,
     sample,
 )
-from tasks.phantom.shapes import Field, inside
+from tasks.phantom.shapes import inside
 
 COARSE_MM, FINE_MM, TRIES = 2.0, 0.45, 60
 VESSEL_HU = -550.0
@@ -242,17 +243,20 @@ def _blend(
     hu[box] = np.clip(np.rint(now), -1024, 3071)
 
 
-def shares(soil: Soil, distance: object, offset: NDArray[np.float64]) -> NDArray[np.float32]:
+def shares(soil: Soil, distance: Distance, offset: NDArray[np.float64]) -> NDArray[np.float32]:
     """Of each voxel (its slice as thick as the scan's) how much lies inside; ``offset`` LPS mm ``[z, y, x, 3]``."""
     g = soil.geometry
     sizes = (soil.thickness_mm, *g.spacing_zyx[1:])
     fine = [(np.arange(n := max(1, int(np.ceil(s / FINE_MM)))) + 0.5) / n - 0.5 for s in sizes]
-    total = np.zeros(offset.shape[:3], dtype=np.float32)
-    steps = np.array(g.directions_zyx) * np.array(sizes)[:, None]
-    for z in fine[0]:
-        for y in fine[1]:
-            for x in fine[2]:
-                at = np.moveaxis(offset + np.array([z, y, x]) @ steps, -1, 0).astype(np.float32)
-                share: Field = inside(distance(*at), 0.5 * FINE_MM + 0.2)  # type: ignore[operator]
-                total += share.astype(np.float32)
-    return total / np.float32(len(fine[0]) * len(fine[1]) * len(fine[2]))
+    rough = distance(*np.moveaxis(offset, -1, 0))
+    share = (rough < 0).astype(np.float32)
+    border = np.abs(rough) < 0.75 * np.linalg.norm(sizes) + 0.5  # distances along rays are up to half as long again as true ones
+    steps = np.stack(np.meshgrid(*fine, indexing="ij"), axis=-1).reshape(-1, 3) @ (
+        np.array(g.directions_zyx) * np.array(sizes)[:, None]
+    )
+    places = offset[border].astype(np.float32)
+    total = np.zeros(len(places), dtype=np.float32)
+    for step in steps.astype(np.float32):
+        total += inside(distance(*(places + step).T), 0.5 * FINE_MM + 0.2)
+    share[border] = total / np.float32(len(steps))
+    return share
