@@ -54,7 +54,7 @@ class Truth:
 def recognise(files: list[Path]) -> bool:
     """``annotations.csv`` beside image files, or folders called subset0 … subset9."""
     names = {f.name.lower() for f in files}
-    images = [f for f in files if image_suffix(f)]
+    images = [f for f in files if image_suffix(f) and not f.parent.name.lower().startswith(NOT_SCANS)]
     return bool(images) and ("annotations.csv" in names or any(SUBSET.fullmatch(f.parent.name) for f in images))
 
 

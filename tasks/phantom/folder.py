@@ -52,7 +52,9 @@ def write_scan(
     if how == "mhd":
         write_metaimage(volume, subset)
     else:
-        write_dicom_series(volume, subset / volume.series.uid)
+        write_dicom_series(
+            volume, subset / volume.series.uid, patient_name=f"PHANTOM-{number}"
+        )  # a patient each: splits go by it
     (folder / LABELS).mkdir(exist_ok=True)
     (folder / LABELS / f"{volume.series.uid}.nii.gz").write_bytes(label_map(labels, volume.geometry, "nodules"))
     record = {

@@ -48,7 +48,7 @@ def patches(n: int, layout: str = "hdf5") -> Patches:
         masks=rng.integers(0, 2, (n, 8, 8)).astype(np.uint8),
         ignore=np.zeros((n, 8, 8), np.uint8),
         nodule=np.arange(n) % 3 - 1,
-        origin=np.arange(n) % 4,
+        origin=np.arange(n) % 3,
         centers_lps_mm=rng.normal(0, 100, (n, 3)),
         layout=layout,  # type: ignore[arg-type]
     )

@@ -135,6 +135,7 @@ def test_a_damaged_artifact_is_cut_again_alone(again, made):
     assert len(store.read(ref, Examples)) > 0
 
 
+@pytest.mark.slow
 def test_volumes_are_kept_where_that_is_asked_for(again):
     _, store, cut = again
     assert cut(FEW | {"cut": CutParams(negatives=7)}, keep=True)[1].count("volume") == 3
@@ -142,6 +143,7 @@ def test_volumes_are_kept_where_that_is_asked_for(again):
     assert sum(r.kind == "volume" for r in store.refs()) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["hdf5", "zarr"])
 def test_both_layouts_hold_the_same_crops(again, made, layout):
     _, store, cut = again

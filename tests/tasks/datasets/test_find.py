@@ -125,6 +125,15 @@ def dicom(tmp_path_factory) -> tuple[Path, str]:
     return folder, uid(5)
 
 
+def test_dicom_in_the_shape_of_luna16_with_label_maps_is_a_table_with_labels(tmp_path, dicom):
+    series, name = dicom
+    shutil.copytree(series, tmp_path / "subset1" / name)
+    tiny(tmp_path / "labels" / f"{name}.mhd")
+    (tmp_path / "annotations.csv").write_text(f"{ANNOTATIONS}\n{name},0,0,-100,8\n")
+    raw = find_dataset(tmp_path)
+    assert (raw.layout, [e.uid for e in raw.entries], list(raw.labels)) == ("table", [name], [name])
+
+
 def test_readings_without_a_scan_are_missing(tmp_path, dicom):
     shutil.copytree(dicom[0], tmp_path / "scan")
     (tmp_path / "xml").mkdir()
