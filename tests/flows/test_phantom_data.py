@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from artifacts.errors import UsageError
+from artifacts.errors import InputError, UsageError
 from flows.phantom_data import make_phantoms
 from tasks.load import load
 from tasks.phantom import Phantom, data_phantom
@@ -121,3 +121,29 @@ def test_the_oracle_is_above_diameter_alone(capsys) -> None:
     said = json.loads(capsys.readouterr().out)
     assert said["auc_oracle"] == pytest.approx(0.868, abs=0.02)
     assert said["auc_diameter"] == pytest.approx(0.784, abs=0.02)
+
+
+def test_a_scan_is_planted_into_and_what_it_has_is_kept_clear_of_and_excluded(
+    tmp_path: Path, truth: dict[int, Phantom], monkeypatch
+) -> None:
+    from flows.planting import plant_into
+    from tasks.phantom.metaimage import write_metaimage
+
+    monkeypatch.setenv("HOUNSFIELD_HOME", str(tmp_path / "home"))
+    phantom = truth[3]
+    scan, known = write_metaimage(phantom.volume, tmp_path / "scan"), tmp_path / "known.csv"
+    lines = [",".join(map(str, (phantom.volume.series.uid, *n.center_lps_mm, n.diameter_mm))) for n in phantom.nodules]
+    known.write_text("\n".join(["seriesuid,coordX,coordY,coordZ,diameter_mm", *lines]) + "\n")
+    folder = tmp_path / "planted"
+    for _ in range(2):  # the second time there is nothing left to do
+        plant_into(scan, folder, range(2), 2, known, "best", "mhd", True)
+    made, kept = rows(folder / "annotations.csv"), rows(folder / "annotations_excluded.csv")
+    assert len({r["seriesuid"] for r in made}) == 2
+    assert phantom.volume.series.uid not in {r["seriesuid"] for r in made}
+    assert len(kept) == 2 * len(phantom.nodules)
+    for row in made:
+        at = [float(row[c]) for c in ("coordX", "coordY", "coordZ")]
+        assert all(np.linalg.norm(np.subtract(at, n.center_lps_mm)) > n.diameter_mm / 2 + 8 for n in phantom.nodules)
+    known.write_text("series;x;y\n1;2;3\n")
+    with pytest.raises(InputError, match="seriesuid"):
+        plant_into(scan, tmp_path / "other", range(1), 2, known, "best", "mhd", True)

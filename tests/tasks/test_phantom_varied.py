@@ -50,6 +50,13 @@ def test_the_generator_is_frozen(small: Phantom) -> None:
     assert now == kept
 
 
+def test_classic_phantoms_are_frozen_too() -> None:
+    """The demo and earlier weights rest on them."""
+    kept, now = json.loads(GOLDEN.with_name("classic_phantom.json").read_text()), fingerprint(make_phantom(SEED, small=True))
+    assert np.abs(np.array(kept.pop("blocks")) - now.pop("blocks")).max() <= 1
+    assert json.loads(json.dumps(now)) == kept
+
+
 def test_splits_never_overlap_and_held_out_seeds_are_test_seeds() -> None:
     assert len(HELD_OUT) >= 60
     assert {split_of(s) for s in HELD_OUT} == {"test"}
