@@ -79,13 +79,14 @@ def inbox(
         policy = Policy(series, kernel_of(weights), partial_of(given), quiet_s, fingerprint(given, series))
         headers = HeaderIndex(private_folder() / "headers", index.token)
         look = headers.look([index.path(f) for f in folders])
-        decided = decide(look, ledger.entries(), headers, policy, time.time())
+        began = time.time()  # what is refused by its headers alone belongs to this run
+        decided = decide(look, ledger.entries(), headers, policy, began)
         ledger.put(*decided.written)
         ledger.drop(*decided.dropped)
         watcher().say(looked(look, len(decided.due)))
         rows = ledger.entries("due")
         crew = Crew(at_once, limit_min * 60, dask)
-        run = ledger.begin(time.time())
+        run = ledger.begin(began)
         came = Counter(e.state for e in decided.written if e.state == "refused")  # by their headers alone
         progress = Progress("inbox", len(decided.due), crew.settled)
         for result in each(_jobs(in_hand(decided, rows, look, headers), given, series, index, ledger), crew):

@@ -229,12 +229,11 @@ def _box(node: Node, anchor: Ref | None) -> Box:
 
 def preview(traced: Traced) -> Preview:
     """As a page: the picture, where the finding is, and every artifact with its parameters, weights and code."""
-    what = "made of it" if traced.forward else "made of these"
-    start = str(traced.anchor or f"scan:{traced.scan[:12]}")
+    start, n = str(traced.anchor or f"scan:{traced.scan[:12]}"), sum(x.ref != traced.anchor for x in traced.nodes)
+    said = f"{n} artifacts made of {start}" if traced.forward else f"what {start} was made of: {n} artifacts"
     tables: dict[str, list[dict[str, Any]]] = {}
     if traced.finding:
-        flat = {k: v for k, v in traced.finding.items() if k not in ("voxels", "candidates")} | traced.finding["voxels"]
-        tables["Finding"] = [{"what": k.replace("_", " "), "value": _plain(v)} for k, v in flat.items() if v not in (None, "")]
+        tables["Finding"] = [{"what": k, "value": _plain(v)} for k, v in _told(traced.finding).items() if v not in (None, "")]
         if traced.finding.get("candidates"):
             tables["Candidates that it was found in"] = [
                 {k: _plain(v) for k, v in c.items()} for c in traced.finding["candidates"]
@@ -245,7 +244,22 @@ def preview(traced: Traced) -> Preview:
         if traced.nodes
         else {}
     )
-    return Preview(f"{start}: {len(traced.nodes)} artifacts, {what}", tables, picture)
+    return Preview(said, tables, picture)
+
+
+def _told(finding: dict[str, Any]) -> dict[str, Any]:
+    """A finding in a few lines for people."""
+    v, malignant = finding["voxels"], finding["p_malignant"]
+    graded = "" if malignant is None else f", malignant p {malignant:.3f}"
+    return {
+        "finding": f"{finding['rank']}: {finding['diameter_mm']:.1f} mm, {finding['side']}, nodule p {finding['p_nodule']:.3f}{graded}",
+        "voxels": f"{v['count']} of {v['volume']}, label {v['label']}",
+        "box z, y, x": " x ".join(f"{a}..{b}" for a, b in v["box_zyx"]),
+        "center LPS, mm": v["center_lps_mm"],
+        "slice number": v["slice_number"],
+        "SOP instance": v["sop_instance_uid"],
+        "lumps": finding["lumps"],
+    }
 
 
 def artifact_row(node: Node) -> dict[str, Any]:

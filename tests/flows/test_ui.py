@@ -214,6 +214,13 @@ def test_each_deployment_runs_and_its_page_shows_what_happened(ui, browser, scre
     if text:
         artifact = next(a for a in shown.values() if text in json.dumps([a["data"], a["description"]]))
         see(ui, browser, artifact, text)
+        if name == "lineage":
+            browser.wait_until(
+                "[...document.querySelectorAll('img')].some(i => i.src.startsWith('data:image/png') && i.naturalWidth > 100)"
+            )
+            browser.run(
+                "[...document.querySelectorAll('img')].find(i => i.src.startsWith('data:image/')).scrollIntoView({block: 'start'})"
+            )
         keep(browser, f"ui-{name}")
     else:
         assert all(a["type"] == "markdown" and "### Lineage" in a["data"] for a in shown.values())
