@@ -252,7 +252,8 @@ def _told(finding: dict[str, Any]) -> dict[str, Any]:
     v, malignant = finding["voxels"], finding["p_malignant"]
     graded = "" if malignant is None else f", malignant p {malignant:.3f}"
     return {
-        "finding": f"{finding['rank']}: {finding['diameter_mm']:.1f} mm, {finding['side']}, nodule p {finding['p_nodule']:.3f}{graded}",
+        "finding": f"{finding['rank']}: {finding['diameter_mm']:.1f} mm, {finding['side']}",
+        "says": f"nodule p {finding['p_nodule']:.3f}{graded}",
         "voxels": f"{v['count']} of {v['volume']}, label {v['label']}",
         "box z, y, x": " x ".join(f"{a}..{b}" for a, b in v["box_zyx"]),
         "center LPS, mm": v["center_lps_mm"],
