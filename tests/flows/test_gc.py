@@ -96,6 +96,7 @@ with get_client(sync_client=True) as client:
 
 @pytest.mark.server
 def test_prefect_forgets_runs_that_ended_long_ago_and_their_pages(cli: Cli):
+    cli.home.mkdir()
     process = cli.python(OLD)
     output, _ = process.communicate(timeout=120)
     assert output.split("\n")[-3:-1] == ["0 2 2", "0 0"], output
