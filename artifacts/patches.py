@@ -15,7 +15,7 @@ from artifacts.artifact import Preview
 from artifacts.dataset import Split
 from artifacts.rows import Layout, Voxels, read_rows, write_rows
 
-ORIGINS = ("nodule", "bright", "lung")
+ORIGINS = ("nodule", "bright", "lung", "mined")
 BOXES = ("hu", "masks", "ignore")
 COLUMNS = {"nodule": np.int32, "origin": np.uint8, "centers_lps_mm": np.float64}
 SHOWN = 24
@@ -32,8 +32,8 @@ class Patches:
     ignore   uint8 ``[n, y, x]``: 1 in an excluded finding (or one of too few readers): neither nodule nor background; a loss
              leaves these pixels out. Array or ``Rows``
     nodule   int32: the nodule through which it was cut (``artifacts.dataset.Nodule.row``); -1 none
-    origin   uint8, index into ``ORIGINS``: through a nodule, at something dense in the lungs, or anywhere in them. Where the
-             mask is 1 a nodule is, whatever the origin
+    origin   uint8, index into ``ORIGINS``: through a nodule, at something dense in the lungs, anywhere in them, or at a
+             segmenter's own false lump. Where the mask is 1 a nodule is, whatever the origin
     centers_lps_mm  float64 ``[n, 3]``; spacing_zyx_mm of the scan
 
     uid, patient, split and fold as in ``artifacts.examples.Examples``.
