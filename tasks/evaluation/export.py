@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,20 +29,20 @@ NOTES = (
 
 
 def export(evaluation: Evaluation, folder: Path) -> None:
-    """Write evaluation.html, evaluation.json, scans.csv, nodules.csv, missed.csv, findings.csv, false_findings.csv,
-    submission.csv (LUNA16's form) and pictures/ into ``folder`` (made if missing); each file whole or not at all."""
+    """Write the page, the tables and the ledger of errors into ``folder`` (made if missing).
+
+    evaluation.html; evaluation.json and pictures/, which ``Evaluation.read`` reads back; scans, nodules, missed, findings,
+    false_findings as CSV; submission.csv in LUNA16's form.
+    """
     e = evaluation
     with explained("write"):
-        (folder / "pictures").mkdir(parents=True, exist_ok=True)
-        for name, body in e.pictures.items():
-            (folder / "pictures" / f"{name}.jpg").write_bytes(body)
+        folder.mkdir(parents=True, exist_ok=True)
+        e.write(folder)
         tables = {"scans": e.scans, "nodules": e.nodules, "missed": e.missed, "findings": e.marks, "false_findings": e.false}
         for name, rows in tables.items():
             write_whole(folder / f"{name}.csv", as_csv(rows))
         marks = marks_of([m["uid"] for m in e.marks], [m["center_lps_mm"] for m in e.marks], [m["p_nodule"] for m in e.marks])
         write_whole(folder / "submission.csv", submission_csv(marks))
-        about = {"about": e.about, "metrics": e.metrics}
-        write_whole(folder / "evaluation.json", json.dumps(about, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
         write_whole(folder / "evaluation.html", evaluation_page(e))
 
 
