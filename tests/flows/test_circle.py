@@ -15,7 +15,7 @@ from tests.flows.in_process import InProcess
 from tests.luna_folder import ANNOTATIONS, luna_folder
 
 WITH_NODULES, WITHOUT = (1, 2), (3,)  # each in the subset, and so in the fold, of its number
-DATA = ["--set", "dataset.splits.test_fold=0"]  # nobody is in fold 0; fold 1 is watched
+DATA = ["--set", "dataset.test_fold=0"]  # nobody is in fold 0; fold 1 is watched
 DATA += ["--set", "cut.negatives=24", "--set", "patch.size=48", "--set", "mine.most=20"]
 SHORT = ["--epochs", "2", "--batch", "8"]
 SMALL = ["--set", "arguments.widths=[8,8,16,16]", "--set", "steps=6"]

@@ -27,9 +27,9 @@ def test_lists_mappings_and_arguments_of_any_name() -> None:
 
 
 def test_splits_of_a_data_set() -> None:
-    params = with_settings(DatasetParams, {"splits.validation": "0.3", "splits.test": "0"}, "dataset")
+    params = with_settings(DatasetParams, {"validation": "0.3", "test": "0"}, "dataset")
     assert isinstance(params, DatasetParams)
-    assert (params.splits.validation, params.splits.test, params.splits.folds) == (0.3, 0.0, 10)
+    assert (params.validation, params.test, params.folds) == (0.3, 0.0, 10)
 
 
 @pytest.mark.parametrize(
