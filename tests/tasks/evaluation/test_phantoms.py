@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from functools import cache
 
@@ -42,8 +43,8 @@ def test_what_is_done_is_not_done_again(trial, tmp_path):
     trial.run(1)
     assert made == [1]
     shutil.copytree(SHIPPED_WEIGHTS / "phantom", tmp_path / "other")
-    card = (tmp_path / "other" / "nodule.json").read_text()
-    (tmp_path / "other" / "nodule.json").write_text(card.replace('"positive_class"', '"temperature": 2.0,\n "positive_class"'))
+    card = json.loads((tmp_path / "other" / "nodule.json").read_text())
+    (tmp_path / "other" / "nodule.json").write_text(json.dumps(card | {"temperature": card.get("temperature", 1.0) + 1}))
     both = Trial({"phantom": SHIPPED_WEIGHTS / "phantom", "other": tmp_path / "other"}, trial.work, phantom, "small")
     assert both.done("phantom", 1)
     assert not both.done("other", 1)
