@@ -7,6 +7,9 @@
 outline, segment and group with it: what the line would propose, and what the nodule classifier learns from; then the grader,
 from the classifier's weights.  3. Phantoms that no training saw settle the classifier's threshold; others are the test.
 
+``--more 80 --more-minutes 60`` goes on with a second round: further phantoms, what the first segmenter proposes in them, and the
+three trainings go on from the first ones' weights with all that was cut in both rounds.
+
 With ``--plant`` nodules are planted into real scans as well, so that the networks see real vessels, walls and noise. What such a
 scan holds already, nodule or not, stands in the table ``--doubtful`` (LUNA16's columns) and is neither shown as one nor as none.
 
@@ -49,8 +52,9 @@ from tasks.training.planted import PlantedSource, doubtful_in, read_soil
 SHARE = {"segmenter": 0.4, "nodule": 0.45, "malignancy": 0.15}  # of the minutes
 STEPS_A_MINUTE = {"segmenter": 400, "nodule": 140, "malignancy": 140}  # on two cores that nothing else uses, without AMX
 EPOCHS = {"segmenter": 12, "nodule": 12, "malignancy": 8}
-PLANTED_SEEDS = {"segmenter": range(1000), "classifiers": range(1000, 2000)}
+PLANTED_SEEDS = {"segmenter": range(1000), "classifiers": range(1000, 2000), "more": range(2000, 3000)}
 SEED = {"segmenter": 1, "nodule": 2, "malignancy": 3}
+LEARNING_RATE = {"segmenter": 4e-3, "nodule": 3e-3, "malignancy": 1e-3}
 DATA = "synthetic phantoms (tasks.phantom); nothing of a patient"
 PLANTED = "synthetic phantoms (tasks.phantom), and synthetic nodules planted into {} real scans (tasks.phantom.plant)"
 
@@ -69,6 +73,8 @@ class Run:
     plant: list[Path] = field(default_factory=list)
     doubtful: Path | None = None
     planted: int = 6
+    more: int = 0
+    more_minutes: float = 60
     started_at: float = field(default_factory=time.perf_counter)
 
     def say(self, text: str) -> None:
@@ -92,6 +98,7 @@ class Run:
         return {
             "segmenter": all_train[:first],
             "classifiers": all_train[first:],
+            "more": seeds("train", self.phantoms + self.more)[self.phantoms :],
             "validation": seeds("validation", watched),
             "threshold": seeds("validation", watched + self.tests)[watched:],
             "test": seeds("test", self.tests),
@@ -109,10 +116,12 @@ class Run:
         doubtful = doubtful_in(self.doubtful, read_soil(path)[1].series.uid) if self.doubtful else ()
         return [PlantedSource(path, seed, doubtful) for seed in PLANTED_SEEDS[part][k * self.planted : (k + 1) * self.planted]]
 
-    def loop(self, role: Role, learning_rate: float) -> tuple[LoopParams, int]:
+    def loop(self, role: Role, again: bool) -> tuple[LoopParams, int]:
         """The loop, and its steps an epoch: in proportion to the minutes, so that they do not depend on the machine."""
-        steps = max(2, round(STEPS_A_MINUTE[role] * SHARE[role] * self.minutes / EPOCHS[role]))
-        return LoopParams(epochs=EPOCHS[role], seed=SEED[role], learning_rate=learning_rate, ema=min(0.995, 1 - 2 / steps)), steps
+        minutes, seed = (self.more_minutes, SEED[role] + 10) if again else (self.minutes, SEED[role])
+        steps = max(2, round(STEPS_A_MINUTE[role] * SHARE[role] * minutes / EPOCHS[role]))
+        rate = LEARNING_RATE[role]
+        return LoopParams(epochs=EPOCHS[role], seed=seed, learning_rate=rate, ema=min(0.995, 1 - 2 / steps)), steps
 
 
 def main() -> None:
@@ -127,6 +136,8 @@ def main() -> None:
     parser.add_argument("--plant", type=Path, action="append", default=[], help="a real scan to plant into (again for several)")
     parser.add_argument("--doubtful", type=Path, help="CSV of what those scans hold already: neither nodule nor none")
     parser.add_argument("--planted", type=int, default=6, help="how often each is planted into, for each network")
+    parser.add_argument("--more", type=int, default=0, help="phantoms of a second round that goes on from the first; 0: none")
+    parser.add_argument("--more-minutes", type=float, default=60, help="about how long the second round trains")
     run = Run(**vars(parser.parse_args()))
     torch.set_num_threads(run.workers)
     trained = train_all(run)
@@ -136,7 +147,7 @@ def main() -> None:
 def train_all(run: Run) -> dict[Role, Trained]:
     """The three networks, each a stage on the artifacts before it."""
     store = Store(run.work)
-    line = Line(store, "make-weights", params=recipe(run), watcher=run)
+    line = Line(store, "make-weights", params=recipe(run, again=False), watcher=run)
     first = in_processes("first cut", partial(first_cut, run.work), run.sources("segmenter"), run.workers, run.say)
     watched = in_processes(
         "first cut, to watch", partial(first_cut, run.work), run.sources("validation", "validation"), run.workers, run.say
@@ -149,22 +160,31 @@ def train_all(run: Run) -> dict[Role, Trained]:
     nodule = line(train_nodule, examples=crops)
     malignancy = line(train_malignancy, examples=crops, start=nodule)
     refs: dict[Role, Ref] = {"segmenter": segmenter, "nodule": nodule, "malignancy": malignancy}
+    if run.more:
+        more = in_processes("third cut", partial(third_cut, run.work, segmenter), run.sources("more"), run.workers, run.say)
+        patches, crops = [p for p, _ in first + more + watched], crops + [examples for _, examples in more]
+        line = Line(store, "make-weights-again", params=recipe(run, again=True), watcher=run)
+        refs["nodule"] = line(train_nodule, examples=crops, start=nodule)
+        refs["segmenter"] = line(train_segmenter, patches=patches, start=segmenter)
+        refs["malignancy"] = line(train_malignancy, examples=crops, start=refs["nodule"])
     return {role: store.open(refs[role], Trained) for role in ROLES}
 
 
-def recipe(run: Run) -> dict[str, Params]:
-    """Parameters of the three training stages."""
+def recipe(run: Run, again: bool) -> dict[str, Params]:
+    """Parameters of the three training stages; in the second round the segmenter learns that a miss is dear."""
 
-    def common(role: Role, learning_rate: float) -> dict[str, Any]:
-        loop, steps = run.loop(role, learning_rate)
+    def common(role: Role) -> dict[str, Any]:
+        loop, steps = run.loop(role, again)
         data = PLANTED.format(len(run.plant)) if run.plant else DATA
         about = {"name": f"phantom-{role}", "data": data, "licence": "Apache-2.0"}
         return {**about, "loop": loop, "steps": steps, "watched": 1500}
 
     return {
-        "train-segmenter": TrainSegmenterParams(**common("segmenter", 4e-3), arguments={"depth": 3, "width": 16}),
-        "train-nodule": TrainNoduleParams(**common("nodule", 3e-3)),
-        "train-malignancy": TrainMalignancyParams(**common("malignancy", 1e-3)),
+        "train-segmenter": TrainSegmenterParams(
+            **common("segmenter"), arguments={"depth": 3, "width": 16}, loss="tversky-ce" if again else "dice-ce"
+        ),
+        "train-nodule": TrainNoduleParams(**common("nodule")),
+        "train-malignancy": TrainMalignancyParams(**common("malignancy")),
     }
 
 
@@ -183,6 +203,16 @@ def second_cut(work: Path, segmenter: Ref, source: TrainingSource) -> Ref:
     ref = Line(store, source.digest)(phantom_examples, slot="mined", phantom=source, segmenter=segmenter)
     store.forget()
     return ref
+
+
+def third_cut(work: Path, segmenter: Ref, source: TrainingSource) -> tuple[Ref, Ref]:
+    """Patches, and crops with those of the segmenter's false lumps; the source is made once for both."""
+    store = Store(work)
+    line = Line(store, source.digest)
+    patches = line(phantom_patches, phantom=source)
+    examples = line(phantom_examples, slot="mined", phantom=source, segmenter=segmenter)
+    store.forget()
+    return patches, examples
 
 
 def release(run: Run, trained: dict[Role, Trained]) -> None:

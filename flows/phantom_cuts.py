@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -60,11 +61,24 @@ def cut_one(root: Path, patches: bool, segmenter: Any, params: Mapping[str, Para
     return ref
 
 
+def one_thread_while_parent_lives() -> None:
+    """For a process of a pool: one thread for torch, and an end when its parent is killed."""
+
+    def end_with_parent() -> None:
+        parent = multiprocessing.parent_process()
+        if parent:
+            parent.join()
+            os._exit(1)
+
+    torch.set_num_threads(1)
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
 def in_processes(what: str, work: Callable[[Any], Result], over: Sequence[Any], workers: int, say: Say) -> list[Result]:
     """``work`` on every one, several at once, in order; says how far it is. CTRL-C ends it, what is whole is kept."""
     started, results = time.perf_counter(), []
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=one_thread_while_parent_lives) as pool:
         try:
             for result in pool.map(work, over) if workers > 1 and len(over) > 1 else map(work, over):
                 results.append(result)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import nn
@@ -15,12 +14,23 @@ from torch import nn
 from artifacts.errors import TrainingError
 from artifacts.examples import Examples
 from artifacts.trained import Trained
-from tasks.nets.network import load_strictly
 from tasks.stage import Compute, Progress, Tell, silent, stage, unheard
 from tasks.training.batches import CropBatches, counted
-from tasks.training.crops import ClassifierParams, arguments_of, card_of, gathered, input_of, score_of
+from tasks.training.crops import ClassifierParams, arguments_of, as_in, card_of, gathered, input_of, score_of
 from tasks.training.losses import ClassLoss
-from tasks.training.parts import about, as_artifact, device_of, fitted, fresh, in_layout, in_memory, roles_of, scans_of, steps_of
+from tasks.training.parts import (
+    about,
+    as_artifact,
+    check_apart,
+    device_of,
+    fitted,
+    fresh,
+    in_memory,
+    roles_of,
+    scans_of,
+    steps_of,
+    take_over,
+)
 
 
 class TrainMalignancyParams(ClassifierParams):
@@ -54,6 +64,7 @@ def train_malignancy(
     """
     scans = scans_of(examples)
     roles = roles_of(scans, params.left_out_fold)
+    check_apart(scans, roles, start)
     table = gathered([examples[k] for k in roles["train"]], graded, in_memory=in_memory(compute))
     if start:
         params = as_in(params, start.card)
@@ -83,11 +94,13 @@ def train_malignancy(
     arguments = arguments_of(params)
     module = fresh(params.architecture, arguments, params.loop.seed)
     if start:
-        take_over(module, start, params.tuned)
+        take_over(module, start, "nodule")
+        if params.tuned == "last":
+            hold_all_but_last(module)
     loss = ClassLoss(params.loss, params.smooth)
     how: dict[str, Any] = {"compute": compute, "workspace": workspace, "progress": progress, "tell": tell}
     rows = fitted(module, batches, loss, params, score=score, monitor=params.monitor, **how)
-    training = about(scans, roles, params, batches, rows) | ({"started_from": start.card["name"]} if start else {})
+    training = about(scans, roles, params, batches, rows, start)
     return as_artifact(
         card_of("malignancy", params, arguments, spec, training), module, rows, score, params.monitor, ["benign", "malignant"]
     )
@@ -104,26 +117,9 @@ def targets(malignant: NDArray[np.int8], risk: NDArray[np.float32], soft: bool) 
     return np.where(np.isfinite(risk), risk, hard).astype(np.float32) if soft else hard
 
 
-def as_in(params: TrainMalignancyParams, card: dict[str, Any]) -> TrainMalignancyParams:
-    """The network and input of the classifier that it starts from."""
-    crop, known = card["input"]["crop"], ("in_channels", "classes", "crop_zyx")
-    return params.model_copy(
-        update={
-            "architecture": card["architecture"],
-            "arguments": {k: v for k, v in card["arguments"].items() if k not in known} | params.arguments,
-            "window_hu": tuple(card["input"]["window_hu"]),
-            "crop_zyx": tuple(crop["shape_zyx"]) if crop else params.crop_zyx,
-        }
-    )
-
-
-def take_over(module: nn.Module, start: Trained, tuned: str) -> None:
-    """Give ``module`` the classifier's weights; hold all but the last block and the head where only those are tuned."""
-    state = {k: torch.from_numpy(np.array(v)) for k, v in start.tensors.items()}
-    load_strictly(module, state, "nodule", str(start.card["architecture"]))
-    in_layout(module)
-    if tuned == "last":
-        children = [c for c in module.children() if any(True for _ in c.parameters())]
-        last = {id(p) for c in children[-2:] for p in (c[-1] if isinstance(c, nn.ModuleList) else c).parameters()}
-        for p in module.parameters():
-            p.requires_grad_(id(p) in last)
+def hold_all_but_last(module: nn.Module) -> None:
+    """Tune the last block and the head alone."""
+    children = [c for c in module.children() if any(True for _ in c.parameters())]
+    last = {id(p) for c in children[-2:] for p in (c[-1] if isinstance(c, nn.ModuleList) else c).parameters()}
+    for p in module.parameters():
+        p.requires_grad_(id(p) in last)

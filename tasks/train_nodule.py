@@ -14,9 +14,21 @@ from artifacts.examples import Examples
 from artifacts.trained import Trained
 from tasks.stage import Compute, Progress, Tell, silent, stage, unheard
 from tasks.training.batches import CropBatches, counted
-from tasks.training.crops import MINED, ClassifierParams, arguments_of, card_of, gathered, input_of, score_of
+from tasks.training.crops import MINED, ClassifierParams, arguments_of, as_in, card_of, gathered, input_of, score_of
 from tasks.training.losses import ClassLoss
-from tasks.training.parts import about, as_artifact, device_of, fitted, fresh, in_memory, roles_of, scans_of, steps_of
+from tasks.training.parts import (
+    about,
+    as_artifact,
+    check_apart,
+    device_of,
+    fitted,
+    fresh,
+    in_memory,
+    roles_of,
+    scans_of,
+    steps_of,
+    take_over,
+)
 
 
 class TrainNoduleParams(ClassifierParams):
@@ -28,6 +40,7 @@ class TrainNoduleParams(ClassifierParams):
 @stage("train-nodule", version=1, params=TrainNoduleParams, gpu=True)
 def train_nodule(
     examples: Sequence[Examples],
+    start: Trained | None = None,
     *,
     params: TrainNoduleParams = TrainNoduleParams(),
     compute: Compute = Compute(),
@@ -37,16 +50,21 @@ def train_nodule(
 ) -> Trained:
     """Train a classifier on the training scans' crops, watch it on the validation scans'; one artifact a scan.
 
+    start: a nodule classifier to go on from, with its network and input; none: from nothing.
+
     Batches hold a share of nodules and, where a segmenter's own false lumps were mined, a share of those. TrainingError where a
     class has no crop, the loss is no longer a number, or what is kept in ``workspace`` is another network's.
     """
     scans = scans_of(examples)
     roles = roles_of(scans, params.left_out_fold)
+    check_apart(scans, roles, start)
     table = gathered([examples[k] for k in roles["train"]], lambda e: np.ones(len(e), bool), in_memory=in_memory(compute))
     positive = table.label == 1
     for there, what in ((positive.any(), "a nodule"), ((~positive).any(), "anything but nodules")):
         if not there:
             raise TrainingError(f"of the {len(positive)} crops to train on none shows {what}: a classifier needs both classes")
+    if start:
+        params = as_in(params, start.card)
     spec = input_of(table.spec, params)
     kinds = [np.flatnonzero(k) for k in (positive, ~positive & (table.origin == MINED), ~positive & (table.origin != MINED))]
     shares = [params.positive_share, params.hard_share, 1 - params.positive_share - params.hard_share]
@@ -70,8 +88,10 @@ def train_nodule(
         score = score_of(seen, seen.label == 1, spec, params)
     arguments = arguments_of(params)
     module = fresh(params.architecture, arguments, params.loop.seed)
+    if start:
+        take_over(module, start, "nodule")
     loss = ClassLoss(params.loss, params.smooth)
     how: dict[str, Any] = {"compute": compute, "workspace": workspace, "progress": progress, "tell": tell}
     rows = fitted(module, batches, loss, params, score=score, monitor=params.monitor, **how)
-    card = card_of("nodule", params, arguments, spec, about(scans, roles, params, batches, rows))
+    card = card_of("nodule", params, arguments, spec, about(scans, roles, params, batches, rows, start))
     return as_artifact(card, module, rows, score, params.monitor, ["none", "nodule"])

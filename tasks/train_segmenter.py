@@ -21,6 +21,7 @@ from tasks.training.parts import (
     TrainParams,
     about,
     as_artifact,
+    check_apart,
     device_of,
     fitted,
     fresh,
@@ -29,6 +30,7 @@ from tasks.training.parts import (
     scans_of,
     spread,
     steps_of,
+    take_over,
 )
 from tasks.training.pile import Pile
 from tasks.training.scoring import SliceScore
@@ -57,6 +59,7 @@ class TrainSegmenterParams(TrainParams):
 @stage("train-segmenter", version=1, params=TrainSegmenterParams, gpu=True)
 def train_segmenter(
     patches: Sequence[Patches],
+    start: Trained | None = None,
     *,
     params: TrainSegmenterParams = TrainSegmenterParams(),
     compute: Compute = Compute(),
@@ -66,15 +69,20 @@ def train_segmenter(
 ) -> Trained:
     """Train a network of slices on the training scans' patches, watch it on the validation scans'; one artifact a scan.
 
+    start: a segmenter to go on from, with its network and window; none: from nothing.
+
     TrainingError where there is nothing to learn from, the loss is no longer a number, or what is kept in ``workspace`` is of
     another network. An interrupted training goes on from its last whole epoch in ``workspace``.
     """
     scans = scans_of(patches)
     roles = roles_of(scans, params.left_out_fold)
+    check_apart(scans, roles, start)
     hu, masks, origin, positive = gathered([patches[k] for k in roles["train"]], in_memory=in_memory(compute))
     if not positive.any():
         raise TrainingError(f"no patch of the {len(hu)} to train on shows a nodule: give scans that have some")
     slices = hu.shape[1]
+    if start:
+        params = as_before(params, start.card, slices)
     spec = InputSpec(window_hu=params.window_hu, context_slices=slices // 2, views=params.views)
     kinds = [
         np.flatnonzero(positive),
@@ -100,6 +108,8 @@ def train_segmenter(
         score = SliceScore(seen[0], seen[1], spec, params.crop)
     arguments = {"in_channels": slices, "classes": 1, **params.arguments}
     module = fresh(params.architecture, arguments, params.loop.seed)
+    if start:
+        take_over(module, start, "segmenter")
     loss = MaskLoss(params.loss)
     how: dict[str, Any] = {"compute": compute, "workspace": workspace, "progress": progress, "tell": tell}
     rows = fitted(module, batches, loss, params, score=score, monitor=params.monitor, **how)
@@ -109,11 +119,21 @@ def train_segmenter(
         architecture=params.architecture,
         arguments=arguments,
         input=spec,
-        training=about(scans, roles, params, batches, rows),
+        training=about(scans, roles, params, batches, rows, start),
         licence=params.licence,
         source="Trained by train-segmenter of Hounsfield",
     )
     return as_artifact(card, module, rows, score, params.monitor, ["no nodule", "nodule"])
+
+
+def as_before(params: TrainSegmenterParams, card: dict[str, Any], slices: int) -> TrainSegmenterParams:
+    """The network and window of the segmenter that it starts from; TrainingError where that looks at other slices."""
+    own = dict(card["arguments"])
+    if own.pop("in_channels", slices) != slices:
+        raise TrainingError(f"'{card['name']}' looks at {card['arguments']['in_channels']} slices, the patches have {slices}")
+    own.pop("classes", None)
+    window = tuple(card["input"]["window_hu"])
+    return params.model_copy(update={"architecture": card["architecture"], "arguments": own, "window_hu": window})
 
 
 def gathered(

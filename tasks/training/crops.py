@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,9 @@ class ClassifierParams(TrainParams):
     smooth: float = Field(
         0.02, ge=0, le=0.5, title="Smoothing", description="Share of each target that is moved towards one half"
     )
+
+
+Params_ = TypeVar("Params_", bound=ClassifierParams)
 
 
 @dataclass
@@ -79,6 +82,19 @@ def input_of(spec: CropSpec, params: ClassifierParams) -> InputSpec:
     if any(have < want for have, want in zip(spec.shape_zyx, params.crop_zyx, strict=True)):
         raise TrainingError(f"the crops have {spec.shape_zyx} voxels, the network wants {params.crop_zyx}: cut larger ones")
     return InputSpec(window_hu=params.window_hu, crop=spec.model_copy(update={"shape_zyx": params.crop_zyx}))
+
+
+def as_in(params: Params_, card: Mapping[str, Any]) -> Params_:
+    """The network and input of the classifier that a training starts from."""
+    crop, known = card["input"]["crop"], ("in_channels", "classes", "crop_zyx")
+    return params.model_copy(
+        update={
+            "architecture": card["architecture"],
+            "arguments": {k: v for k, v in card["arguments"].items() if k not in known} | params.arguments,
+            "window_hu": tuple(card["input"]["window_hu"]),
+            "crop_zyx": tuple(crop["shape_zyx"]) if crop else params.crop_zyx,
+        }
+    )
 
 
 def arguments_of(params: ClassifierParams) -> dict[str, Any]:

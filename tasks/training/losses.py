@@ -12,7 +12,7 @@ from torch import Tensor
 IGNORED = 2
 SURE = 30.0  # a logit whose probability is 0 or 1
 
-SegmentationLoss = Literal["dice-ce", "book", "monai-dice-ce", "monai-tversky", "monai-focal", "monai-dice-focal"]
+SegmentationLoss = Literal["dice-ce", "tversky-ce", "book", "monai-dice-ce", "monai-tversky", "monai-focal", "monai-dice-focal"]
 ClassificationLoss = Literal["cross-entropy", "focal"]
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -31,6 +31,8 @@ class MaskLoss:
         target = (masks == 1).to(logits.dtype)
         if self.name == "dice-ce":
             return dice_and_cross_entropy(kept, target)
+        if self.name == "tversky-ce":
+            return tversky_and_cross_entropy(kept, target)
         if self.name == "book":
             return book_loss(kept, target)
         if self._monai is None:
@@ -48,6 +50,20 @@ def dice_and_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     p = logits[:, 0].sigmoid()
     dice = (2 * (p * y).sum((1, 2)) + 1) / (p.sum((1, 2)) + y.sum((1, 2)) + 1)
     return 1 - dice.mean() + 2 * F.binary_cross_entropy_with_logits(logits[:, 0], y)
+
+
+def tversky_and_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Like ``dice_and_cross_entropy``, but a miss is dearer than a false call, which a later stage can still sort out.
+
+    Tversky's index (arXiv:1706.05721), image by image, weighs false pixels 0.3 and missed ones 0.7; in the cross-entropy a
+    nodule's pixel counts five times. logits ``N x 1 x H x W``, target ``N x H x W`` of 0 and 1.
+    """
+    y = target.float()
+    p = logits[:, 0].sigmoid()
+    right, false, missed = (p * y).sum((1, 2)), (p * (1 - y)).sum((1, 2)), ((1 - p) * y).sum((1, 2))
+    index = (right + 1) / (right + 0.3 * false + 0.7 * missed + 1)
+    dear = logits.new_tensor(5.0)
+    return 1 - index.mean() + 2 * F.binary_cross_entropy_with_logits(logits[:, 0], y, pos_weight=dear)
 
 
 def book_loss(logits: Tensor, target: Tensor) -> Tensor:

@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import nn
 
-from artifacts.checkpoint import Card
+from artifacts.checkpoint import Card, Role
 from artifacts.dataset import Split
 from artifacts.errors import TrainingError
 from artifacts.trained import Trained
 from tasks.nets import build
+from tasks.nets.network import load_strictly
 from tasks.stage import Compute, Params, Progress, Tell
 from tasks.training.augment import AugmentParams
 from tasks.training.batches import Balanced
@@ -81,6 +83,19 @@ def roles_of(scans: Sequence[Scan], left_out_fold: int) -> dict[str, list[int]]:
     return roles
 
 
+def check_apart(scans: Sequence[Scan], roles: dict[str, list[int]], start: Trained | None) -> None:
+    """TrainingError where the network to go on from was trained on what is watched or left out here."""
+    part: dict[str, Any] | None = start.card["training"] if start else None
+    while part:
+        seen = set(part.get("split", {}).get("train", ()))
+        if known := seen & {scans[k].uid for role in ("validation", "left_out") for k in roles[role]}:
+            raise TrainingError(
+                f"the network to start from was trained on {len(known)} of the scans that are watched or left out here: "
+                "share the scans out as they were then, or start from another one"
+            )
+        part = part.get("started_from")
+
+
 def spread(n: int, most: int) -> list[int]:
     """At most ``most`` of ``n``, evenly over all."""
     step = max(1, -(-n // most))
@@ -92,6 +107,13 @@ def fresh(architecture: str, arguments: dict[str, Any], seed: int) -> nn.Module:
     seed_everything(seed)
     module = build(architecture, **arguments)
     return in_layout(module if architecture.startswith("monai-") else start_afresh(module))
+
+
+def take_over(module: nn.Module, start: Trained, role: Role) -> None:
+    """Give ``module`` the weights of ``start``, a network of ``role`` and of the same shape; WeightsError where it is not."""
+    state = {k: torch.from_numpy(np.array(v)) for k, v in start.tensors.items()}
+    load_strictly(module, state, role, str(start.card["architecture"]))
+    in_layout(module)
 
 
 def in_layout(module: nn.Module) -> nn.Module:
@@ -155,9 +177,14 @@ def fitted(
 
 
 def about(
-    scans: Sequence[Scan], roles: dict[str, list[int]], params: TrainParams, batches: Balanced, rows: list[Row]
+    scans: Sequence[Scan],
+    roles: dict[str, list[int]],
+    params: TrainParams,
+    batches: Balanced,
+    rows: list[Row],
+    start: Trained | None = None,
 ) -> dict[str, Any]:
-    """What the card keeps of a training: data, split, seed, how long, on what."""
+    """What the card keeps of a training: data, split, seed, how long, on what, and the training that it went on from."""
     return {
         "data": params.data,
         "scans": {role: len({scans[k].uid for k in ks}) for role, ks in roles.items()},
@@ -176,7 +203,14 @@ def about(
         + (f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""),
         "torch": torch.__version__,
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        **({"started_from": before(start.card)} if start else {}),
     }
+
+
+def before(card: dict[str, Any]) -> dict[str, Any]:
+    """Of the network that a training started from: its name, and the scans it had seen, which the new one has seen too."""
+    known = ("data", "split", "steps", "seed", "params", "minutes", "hardware", "started_from")
+    return {"name": card["name"], **{k: v for k, v in card["training"].items() if k in known}}
 
 
 def as_artifact(

@@ -84,7 +84,7 @@ def test_the_classifier_learns_from_the_segmenter_s_false_lumps_in_two_processes
 def test_the_grader_starts_from_the_classifier(circle: Circle, malignancy: Done) -> None:
     assert malignancy.code == 0, malignancy.err
     card = circle.trained(malignancy).card
-    assert card["training"]["started_from"] == "circle-nodule"
+    assert card["training"]["started_from"]["name"] == "circle-nodule"
     assert card["arguments"]["widths"] == [8, 8, 16, 16]
 
 

@@ -115,12 +115,12 @@ def segmenter_params(**changes: Any) -> TrainSegmenterParams:
     return TrainSegmenterParams(**{**own, **changes})
 
 
-@pytest.mark.parametrize("loss", ["dice-ce", "book"])
+@pytest.mark.parametrize("loss", ["dice-ce", "tversky-ce", "book"])
 def test_a_segmenter_is_trained_and_can_be_used(loss: str, tmp_path: Path) -> None:
     patches = [*(made_patches(k, 32) for k in range(3)), made_patches(9, split="validation")]
     params = segmenter_params(loop=LoopParams(epochs=12, learning_rate=0.02), loss=loss)
     trained = train_segmenter(patches, params=params)
-    assert max(r["f1" if loss == "dice-ce" else "recall"] for r in trained.history) > 0.7
+    assert max(r["recall" if loss == "book" else "f1"] for r in trained.history) > 0.7
     assert max(r["found"] for r in trained.history) > 0.8
     network = load_network(checkpoint(trained, tmp_path))
     assert network.card.input.context_slices == 1
@@ -206,3 +206,26 @@ def test_a_full_disk_is_one_clear_line_and_the_epoch_before_stays(tmp_path: Path
         train_nodule(some_examples(), params=nodule_params(), workspace=tmp_path, tell=fill)
     assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
     assert torch.load(tmp_path / "last.pt", weights_only=True)["epoch"] == 1
+
+
+def test_a_training_goes_on_from_another_one() -> None:
+    once = LoopParams(epochs=1, learning_rate=1e-6)
+    first = train_nodule(some_examples(), params=nodule_params(loop=LoopParams(epochs=1)))
+    on = train_nodule(some_examples(), first, params=TrainNoduleParams(loop=once, augmentation=CALM, batch=16))
+    assert on.card["arguments"] == first.card["arguments"]
+    assert on.card["training"]["started_from"]["split"] == first.card["training"]["split"]
+    assert np.allclose(on.tensors["head.weight"], first.tensors["head.weight"], atol=1e-4)
+    patches = [made_patches(0, 32), made_patches(9, split="validation")]
+    first = train_segmenter(patches, params=segmenter_params(loop=LoopParams(epochs=1)))
+    params = segmenter_params(loop=once, arguments={})
+    on = train_segmenter(patches, first, params=params)
+    assert on.card["arguments"] == first.card["arguments"]
+    weights = [k for k in first.tensors if k.endswith("weight")]
+    assert all(np.allclose(on.tensors[k], first.tensors[k], atol=1e-4) for k in weights)
+
+
+def test_what_a_start_has_learnt_cannot_be_watched() -> None:
+    first = train_nodule(some_examples(), params=nodule_params(loop=LoopParams(epochs=1)))
+    other = [made_examples(5), made_examples(0, 16, "validation")]
+    with pytest.raises(TrainingError, match="trained on 1 of the scans that are watched"):
+        train_nodule(other, first, params=nodule_params())
