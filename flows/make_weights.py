@@ -206,11 +206,11 @@ def second_cut(work: Path, segmenter: Ref, source: TrainingSource) -> Ref:
 
 
 def third_cut(work: Path, segmenter: Ref, source: TrainingSource) -> tuple[Ref, Ref]:
-    """Patches, and crops with those of the segmenter's false lumps; the source is made once for both."""
+    """Patches and crops, with those of the segmenter's false lumps; the source is made once for both."""
     store = Store(work)
     line = Line(store, source.digest)
-    patches = line(phantom_patches, phantom=source)
     examples = line(phantom_examples, slot="mined", phantom=source, segmenter=segmenter)
+    patches = line(phantom_patches, phantom=source, examples=examples)
     store.forget()
     return patches, examples
 

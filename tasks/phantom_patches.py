@@ -6,12 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from artifacts.examples import ORIGINS as OF_EXAMPLES
+from artifacts.examples import Examples
 from artifacts.patches import ORIGINS, Patches
 from tasks.balls import filled
 from tasks.phantom import Phantom
 from tasks.stage import Params, stage
 from tasks.training.candidates import bright_places, mimic_places
 from tasks.training.phantoms import TrainingSource
+
+MINED = OF_EXAMPLES.index("mined")
 
 
 class PhantomPatchesParams(Params):
@@ -27,8 +31,13 @@ class PhantomPatchesParams(Params):
 
 
 @stage("phantom-patches", version=1, params=PhantomPatchesParams)
-def phantom_patches(phantom: TrainingSource, *, params: PhantomPatchesParams = PhantomPatchesParams()) -> Patches:
-    """Patches through every nodule, at every mimic, where there is something bright in the lungs, and anywhere in them."""
+def phantom_patches(
+    phantom: TrainingSource, examples: Examples | None = None, *, params: PhantomPatchesParams = PhantomPatchesParams()
+) -> Patches:
+    """Patches through every nodule, at every mimic, where there is something bright in the lungs, and anywhere in them.
+
+    examples: crops of the same phantom; patches at what a segmenter wrongly proposed in it are cut as well.
+    """
     from scipy.ndimage import find_objects
 
     made = phantom.phantom
@@ -41,7 +50,9 @@ def phantom_patches(phantom: TrainingSource, *, params: PhantomPatchesParams = P
     n = max(len(positive), 20)
     at = [mimic_places(made), bright_places(rng, made, round(params.bright * n))]
     dense = np.rint(made.volume.geometry.zyx_from_lps_mm(np.concatenate(at))).astype(np.int64)
-    places = [positive, dense, _anywhere(rng, made, round(params.lung * n))]
+    wrong = np.zeros((0, 3)) if examples is None else wrongly_proposed(examples)
+    called = np.rint(made.volume.geometry.zyx_from_lps_mm(wrong)).astype(np.int64)
+    places = [positive, dense, _anywhere(rng, made, round(params.lung * n)), called]
     centers = np.concatenate(places)
     cuts = [_cut(made.volume.hu, labels, center, params.context, params.size) for center in centers]
     masks = np.stack([c[1] for c in cuts])
@@ -60,9 +71,14 @@ def phantom_patches(phantom: TrainingSource, *, params: PhantomPatchesParams = P
         masks=masks,
         ignore=ignore,
         nodule=np.concatenate([nodule, np.full(len(centers) - len(nodule), -1)]),
-        origin=np.repeat([ORIGINS.index(o) for o in ("nodule", "bright", "lung")], [len(p) for p in places]),
+        origin=np.repeat([ORIGINS.index(o) for o in ("nodule", "bright", "lung", "mined")], [len(p) for p in places]),
         centers_lps_mm=made.volume.geometry.lps_mm_from_zyx(centers),
     )
+
+
+def wrongly_proposed(examples: Examples) -> NDArray[np.float64]:
+    """``[n, 3]`` (LPS mm) what a segmenter proposed and is no nodule."""
+    return np.asarray(examples.centers_lps_mm)[(examples.origin == MINED) & (examples.label == 0)]
 
 
 def _anywhere(rng: np.random.Generator, phantom: Phantom, n: int) -> NDArray[np.int64]:
