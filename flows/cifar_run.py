@@ -16,7 +16,7 @@ from artifacts.image_scores import ImageScores
 from artifacts.images import Images
 from artifacts.store import Ref, Store, write_whole
 from flows.cifar_line import Made, again, cifar_line
-from flows.console import TerminalWatcher, watching, wide_console
+from flows.console import TerminalWatcher, engine, watching, wide_console
 from flows.settle import open_index, open_store, settle
 from tasks.images.pretrained import DOWNLOAD
 from tasks.images.source import SYNTHETIC
@@ -49,7 +49,7 @@ def through(flow: Any, direct: bool, given: Mapping[str, Any]) -> Any:
     watcher = TerminalWatcher(Console(stderr=True))
     watching.set(watcher)
     if not direct:
-        watcher.say("through Prefect (its embedded server takes some seconds to start; --direct does without)")
+        watcher.say(engine())
     run: Callable[..., Any] = flow.fn if direct else flow
     try:
         return run(**given)

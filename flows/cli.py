@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -243,7 +244,10 @@ def pair(text: str) -> tuple[str, str]:
 
 
 def quiet_prefect() -> None:
-    """At a terminal our own lines are enough; Prefect's go to its UI. Set before Prefect is imported."""
+    """At a terminal our own lines are enough; Prefect's go to its UI. Set before Prefect is imported, which makes no folders."""
+    if place := os.environ.get("PREFECT_HOME"):
+        with suppress(OSError):
+            Path(place).expanduser().mkdir(parents=True, exist_ok=True, mode=0o700)
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "60")  # a busy machine takes longer than 20

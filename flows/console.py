@@ -23,6 +23,15 @@ def wide_console() -> Console:
     return console if console.is_terminal else Console(width=160, soft_wrap=True)
 
 
+def engine() -> str:
+    """What runs the flow, for the first line at the terminal."""
+    from prefect.settings import PREFECT_API_URL
+
+    if url := PREFECT_API_URL.value():
+        return f"through the Prefect server at {url} (--direct does without)"
+    return "through Prefect (its embedded server takes some seconds to start; --direct does without)"
+
+
 class TerminalWatcher:
     """One line a stage: what, how long, what came out, its ref."""
 

@@ -16,7 +16,7 @@ from artifacts.errors import HounsfieldError, InputError, ServerError, UsageErro
 from artifacts.home import find_weights
 from artifacts.report import Report
 from artifacts.store import Ref
-from flows.console import TerminalWatcher, watching, wide_console
+from flows.console import TerminalWatcher, engine, watching, wide_console
 from flows.nodule_line import SLOTS, nodule_line
 from flows.scans import scans_in
 from flows.settle import known, open_index, open_store, refreshed, settle
@@ -40,7 +40,7 @@ def run_screen(
     watcher = TerminalWatcher(Console(stderr=True))
     watching.set(watcher)
     if not direct:
-        watcher.say("through Prefect (its embedded server takes some seconds to start; --direct does without)")
+        watcher.say(engine())
     run: Callable[..., list[Ref]] = screen.fn if direct else screen
     try:
         with answered():

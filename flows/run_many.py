@@ -12,7 +12,7 @@ from rich.table import Table
 
 from artifacts.errors import UsageError
 from artifacts.home import find_weights
-from flows.console import TerminalWatcher, watching, wide_console
+from flows.console import TerminalWatcher, engine, watching, wide_console
 from flows.run import answered
 from flows.settle import open_index, open_store, refreshed, settle, use_store
 from tasks.line import Plan
@@ -51,7 +51,7 @@ def run_flow(flow: Any, direct: bool, **given: Any) -> Any:
     watcher = TerminalWatcher(Console(stderr=True))
     watching.set(watcher)
     if not direct:
-        watcher.say("through Prefect (its embedded server takes some seconds to start; --direct does without)")
+        watcher.say(engine())
     with answered():
         return flow.fn(**given) if direct else flow(**given)
 

@@ -15,7 +15,7 @@ from artifacts.home import weights_folder
 from artifacts.store import Ref
 from flows.cache import STAGES as CUTTING
 from flows.cache import parsed
-from flows.console import TerminalWatcher, watching
+from flows.console import TerminalWatcher, engine, watching
 from flows.settle import open_index
 from tasks.settings import with_settings
 from tasks.stage import Params
@@ -52,7 +52,7 @@ def run_train(
     watcher = TerminalWatcher(Console(stderr=True))
     watching.set(watcher)
     if not direct:
-        watcher.say("through Prefect (its embedded server takes some seconds to start; --direct does without)")
+        watcher.say(engine())
     run: Any = FLOWS[role].fn if direct else FLOWS[role]
     try:
         return run(**given, **options, **params)

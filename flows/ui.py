@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,13 +15,13 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from artifacts.errors import ServerError
-from artifacts.home import home
+from artifacts.errors import ServerError, UsageError
+from artifacts.home import home, store_folder
 from artifacts.using import host
 
 ROOT = Path(__file__).parents[1]
 POOL = "hounsfield"
-READY_S = 120
+READY_S = 300  # a busy machine takes over a minute
 
 
 def serve(port: int, inbox: Path | None, roots: Sequence[Path] = (), prefect_days: int = 30) -> None:
@@ -29,19 +31,22 @@ def serve(port: int, inbox: Path | None, roots: Sequence[Path] = (), prefect_day
     """
     from flows.slots import make_slots
 
-    url = f"http://127.0.0.1:{port}"
+    url, folder = f"http://127.0.0.1:{port}", inbox_folder(inbox)
     environment = dict(os.environ)
     for name in ("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "PREFECT_SERVER_LOGGING_LEVEL"):
         environment.pop(name, None)
     environment |= {"PREFECT_API_URL": f"{url}/api", "PREFECT_UI_URL": url}
-    environment |= {"HOUNSFIELD_ROOT": str(ROOT), "HOUNSFIELD_INBOX": str((inbox or home() / "inbox").absolute())}
+    environment |= {"HOUNSFIELD_ROOT": str(ROOT), "HOUNSFIELD_INBOX": str(folder)}
+    environment |= {"HOUNSFIELD_HOME": str(home()), "HOUNSFIELD_STORE": str(store_folder().absolute())}  # runs start elsewhere
     environment["HOUNSFIELD_ROOTS"] = os.pathsep.join([*map(str, roots), *filter(None, [os.environ.get("HOUNSFIELD_ROOTS")])])
     environment = kept_small(prefect_days) | environment
-    Path(environment["HOUNSFIELD_INBOX"]).mkdir(parents=True, exist_ok=True)
     running: list[subprocess.Popen] = []
     try:
         if answers(url):
+            same_version(url)
             print(f"using the Prefect server that already answers at {url}")
+        elif taken(port):
+            raise ServerError(f"port {port} is taken by something that is no Prefect server: give another --port")
         else:
             running.append(start("server", "start", "--host", "127.0.0.1", "--port", str(port), environment=environment))
             wait_for(url, running[0])
@@ -55,6 +60,15 @@ def serve(port: int, inbox: Path | None, roots: Sequence[Path] = (), prefect_day
         raise ServerError("the server or the worker ended by itself: its last lines above say why")
     finally:
         end(running)
+
+
+def inbox_folder(named: Path | None) -> Path:
+    """The inbox: ours is made, a named one must be there, for one that is not mounted is not empty. Raises UsageError."""
+    if named and not named.is_dir():
+        raise UsageError("the inbox folder is not there: mount or make it, or name another one", private=str(named))
+    folder = (named or home() / "inbox").absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def kept_small(days: int) -> dict[str, str]:
@@ -77,7 +91,9 @@ def work(api_url: str) -> None:
     api_url = api_url.rstrip("/")
     if not answers(api_url.removesuffix("/api")):
         raise ServerError(f"no Prefect server answers at {api_url}: the address ends with /api, and this machine must reach it")
-    environment = os.environ | {"PREFECT_API_URL": api_url, "HOUNSFIELD_ROOT": str(ROOT)}
+    same_version(api_url.removesuffix("/api"))
+    environment = os.environ | {"PREFECT_API_URL": api_url, "HOUNSFIELD_ROOT": str(ROOT), "HOUNSFIELD_HOME": str(home())}
+    environment |= {"HOUNSFIELD_STORE": str(store_folder().absolute())}
     environment.setdefault("HOUNSFIELD_GPUS", f"gpu-{host()}")  # other GPUs than those of the server's machine
     os.environ["HOUNSFIELD_GPUS"] = environment["HOUNSFIELD_GPUS"]
     print(f"GPU slots: {', '.join(make_slots(api_url)) or 'no GPU here'}")
@@ -112,12 +128,29 @@ def answers(url: str) -> bool:
         return False
 
 
+def same_version(url: str) -> None:
+    """Raises ServerError where the server speaks for another Prefect than ours."""
+    import prefect
+
+    with urllib.request.urlopen(f"{url}/api/admin/version", timeout=10) as reply:
+        theirs = str(json.load(reply))
+    if theirs.split(".")[:2] != prefect.__version__.split(".")[:2]:
+        advice = "stop it, give another --port, or install the same version"
+        raise ServerError(f"the Prefect server at {url} is {theirs}, this installation is {prefect.__version__}: {advice}")
+
+
+def taken(port: int) -> bool:
+    with socket.socket() as s:
+        s.settimeout(2)
+        return s.connect_ex(("127.0.0.1", port)) == 0
+
+
 def wait_for(url: str, server: subprocess.Popen, sleep: Callable[[float], None] = time.sleep) -> None:
     for _ in range(READY_S * 2):
         if answers(url):
             return
         if server.poll() is not None:
-            raise ServerError(f"the Prefect server did not start at {url}: is the port taken? try another --port")
+            raise ServerError(f"the Prefect server did not start at {url}: its last lines above say why")
         sleep(0.5)
     raise ServerError(f"the Prefect server did not answer at {url} within {READY_S} s")
 
