@@ -39,6 +39,7 @@ from tasks.training.parts import device_of
 from tasks.training.ready import CheckpointSource
 
 STAGES: dict[Role, Stage] = {"segmenter": train_segmenter, "nodule": train_nodule, "malignancy": train_malignancy}
+STARTS_FROM: dict[Role, Role] = {"segmenter": "segmenter", "nodule": "nodule", "malignancy": "nodule"}
 BASE = "phantom"  # gives the roles that a new set does not have yet
 
 Data = Annotated[
@@ -55,7 +56,10 @@ LayoutField = Annotated[Layout, form("Layout", "auto: recognised by what lies in
 Table = Annotated[str | None, form("Table", "CSV of nodules, where the folder holds none or several; or its source-… token")]
 Scans = Annotated[int | None, form("Scans", "Only the first so many, for a quick try", ge=1)]
 Segmenter = Annotated[str | None, form("Segmenter", "Weights set whose segmenter's own false lumps are learnt from; empty: none")]
-Start = Annotated[str | None, form("Start", "Weights set whose nodule classifier the grader starts from; empty: from nothing")]
+Start = Annotated[str | None, form("Start", "Weights set whose network of this kind training goes on from; empty: from nothing")]
+GraderStart = Annotated[
+    str | None, form("Start", "Weights set whose nodule classifier the grader starts from; empty: from nothing")
+]
 Devices = Annotated[int, form("Devices", "How many GPUs or CPU processes; more than one takes the strategy ddp", ge=1, le=64)]
 Strategy = Annotated[str, form("Strategy", "auto (one device) or ddp", pattern="^(auto|ddp)$")]
 TrainPrecision = Annotated[str, form("Precision", "float32, or bfloat16 (mixed)", pattern="^(float32|bfloat16)$")]
@@ -94,9 +98,10 @@ class Job:
         if self.compute.devices > 1 and self.compute.strategy != "ddp":
             raise UsageError(f"{self.compute.devices} devices need --strategy ddp")
         stage = STAGES[self.role]
-        given: dict[str, Any] = {"patches" if self.role == "segmenter" else "examples": self.parts()}
-        if self.role == "malignancy" and self.start:
-            given["start"] = CheckpointSource(find_weights(self.start)["nodule"])
+        given: dict[str, Any] = {}
+        if self.start:
+            given["start"] = CheckpointSource(find_weights(self.start)[STARTS_FROM[self.role]])
+        given["patches" if self.role == "segmenter" else "examples"] = self.parts()
         settled = {"params": {stage.name: self.train}, "compute": self.compute, "device": device_of(self.compute)}
         line = Line(self.store, f"train-{self.role}", watcher=watcher(), **settled)  # type: ignore[arg-type]
         try:
@@ -174,6 +179,7 @@ def segmenter(
     source: Data = None,
     phantoms: Phantoms = 0,
     name: Name = "mine",
+    start: Start = None,
     train: Annotated[TrainSegmenterParams, form("Train", "Network, loss, augmentation, loop")] = TrainSegmenterParams(),
     layout: LayoutField = "auto",
     table: Table = None,
@@ -199,6 +205,7 @@ def nodule(
     source: Data = None,
     phantoms: Phantoms = 0,
     name: Name = "mine",
+    start: Start = None,
     segmenter: Segmenter = None,
     train: Annotated[TrainNoduleParams, form("Train", "Network, loss, augmentation, loop")] = TrainNoduleParams(),
     layout: LayoutField = "auto",
@@ -225,7 +232,7 @@ def malignancy(
     source: Data = None,
     phantoms: Phantoms = 0,
     name: Name = "mine",
-    start: Start = None,
+    start: GraderStart = None,
     segmenter: Segmenter = None,
     train: Annotated[TrainMalignancyParams, form("Train", "Network, loss, augmentation, loop")] = TrainMalignancyParams(),
     layout: LayoutField = "auto",

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from artifacts.checkpoint import Role
 from artifacts.errors import InputError, ServerError, UsageError
-from artifacts.home import weights_folder
+from artifacts.home import find_weights, weights_folder
 from artifacts.store import Ref
 from flows.cache import STAGES as CUTTING
 from flows.cache import parsed
@@ -48,7 +48,11 @@ def run_train(
     paths = {"source": data, "table": table, "tensorboard": tensorboard}
     given = {k: index.token(p.absolute()) if p else None for k, p in paths.items()}
     given |= {"segmenter": none(segmenter)} if role != "segmenter" else {}
-    given |= {"start": start_of(options["name"], start)} if role == "malignancy" else {}
+    given |= {"start": start_of(role, options["name"], start)}
+    for name in filter(None, (given.get("segmenter"), given["start"])):
+        find_weights(name)  # wrong weights end here, before a server starts and scans are cut
+    if given["start"] and any(s.removeprefix("train.").startswith("architecture=") for s in settings):
+        raise UsageError(f"weights '{given['start']}' bring their network along: leave --network out, or say --start none")
     watcher = TerminalWatcher(Console(stderr=True))
     watching.set(watcher)
     if not direct:
@@ -66,9 +70,10 @@ def none(name: str) -> str | None:
     return None if name in ("", "none") else name
 
 
-def start_of(name: str, start: str) -> str | None:
-    """Where the grader starts: as asked; unasked from the set's own nodule classifier where it has one."""
-    return none(start) if start else name if (weights_folder() / name / "nodule.json").is_file() else None
+def start_of(role: Role, name: str, start: str) -> str | None:
+    """Where training starts: as asked; unasked from nothing, the grader from the set's own nodule classifier where it has one."""
+    own = role == "malignancy" and (weights_folder() / name / "nodule.json").is_file()
+    return none(start) if start else name if own else None
 
 
 def chosen(params: type[Params], settings: Sequence[str]) -> Params:

@@ -159,14 +159,18 @@ def train(
         str | None, typer.Option(help="unet2d, monai-basicunet; resnet3d, luna3d, monai-densenet121, monai-resnet10")
     ] = None,
     loss: Annotated[
-        str | None, typer.Option(help="dice-ce, book, monai-dice-ce, -tversky, -focal, -dice-focal; cross-entropy, focal")
+        str | None,
+        typer.Option(help="dice-ce, tversky-ce, book, monai-dice-ce, -tversky, -focal, -dice-focal; cross-entropy, focal"),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Another seed, other weights")] = None,
     segmenter: Annotated[
         str, typer.Option(help="Weights set whose segmenter's false lumps the classifiers learn from; none")
     ] = "none",
     start: Annotated[
-        str, typer.Option(help="Weights set whose nodule classifier the grader starts from; none; default: --name's")
+        str,
+        typer.Option(
+            help="Weights set to go on from (the grader: from its nodule classifier), or none; default: none, the grader --name's"
+        ),
     ] = "",
     layout: LayoutOption = "auto",
     table: TableOption = None,

@@ -88,6 +88,15 @@ def test_the_grader_starts_from_the_classifier(circle: Circle, malignancy: Done)
     assert card["arguments"]["widths"] == [8, 8, 16, 16]
 
 
+def test_a_segmenter_goes_on_from_another_one(circle: Circle, segmenter: Done) -> None:
+    done = circle.train("segmenter", "--name", "on", "--start", "circle", "--set", "steps=2", "--set", "crop=48")
+    assert done.code == 0, done.err
+    card = circle.trained(done).card
+    assert card["name"] == "on-segmenter"
+    assert card["training"]["started_from"]["name"] == "circle-segmenter"
+    assert card["arguments"] == circle.trained(segmenter).card["arguments"]
+
+
 def test_the_set_screens_a_scan(circle: Circle, malignancy: Done) -> None:
     assert malignancy.code == 0, malignancy.err
     for role in ROLES:
@@ -111,6 +120,8 @@ def test_a_second_time_nothing_is_trained(circle: Circle, segmenter: Done, malig
         (["--phantoms", "0"], 2, "nothing to train on"),
         (["--phantoms", "1", "--devices", "2"], 2, "2 devices need --strategy ddp"),
         (["--phantoms", "1", "--set", "epochs=3"], 2, "no parameter 'epochs'"),
+        (["--phantoms", "1", "--start", "nowhere"], 5, "nowhere"),
+        (["--phantoms", "1", "--start", "phantom", "--network", "luna3d"], 2, "leave --network out"),
         (["--data", "/nowhere"], 3, "there is no folder"),
     ],
 )
