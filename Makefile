@@ -7,7 +7,7 @@ SEED ?= 0
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo cifar test test-all check format bench weights ui dag clean
+.PHONY: help setup demo cifar test test-all check audit format bench weights ui dag clean
 
 help: ## list what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,8 +42,8 @@ check: setup ## ruff, mypy, import-linter, and that the DAG picture is fresh
 	$(BIN)/python -m flows.dag --check
 
 audit: setup ## known vulnerabilities among the pinned dependencies (needs the network)
-	$(BIN)/python -m pip install -q pip-audit
-	$(BIN)/python -m pip_audit -r constraints.txt --no-deps --disable-pip --strict
+	test -x $(VENV)/audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)/audit && $(VENV)/audit/bin/pip install -q pip-audit; }
+	$(BIN)/python .ci/audit.py $(VENV)/audit/bin/pip-audit constraints.txt
 
 format: setup ## let ruff write the code its way
 	$(BIN)/ruff check --fix .

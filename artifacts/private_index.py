@@ -74,11 +74,17 @@ class PrivateIndex:
 
         A token was made by this machine's owner and speaks for itself.
         """
-        known = self._cache.get(f"path/{source}") if source.startswith(TOKEN) else None
-        path = Path(os.fsdecode(known or source))
+        known = self.known_path(source) if source.startswith(TOKEN) else None
+        path = known or Path(source)
         if known is None and self.roots is not None:
             self._confine(path.expanduser())
         return path
+
+    @guarded
+    def known_path(self, token: str) -> Path | None:
+        """The path behind a token; None for one that was not made here."""
+        known = self._cache.get(f"path/{token}")
+        return Path(os.fsdecode(known)) if known else None
 
     def _confine(self, path: Path) -> None:
         """Links and ``..`` are followed first. A word that names no file here is no path."""

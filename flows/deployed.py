@@ -16,6 +16,13 @@ from artifacts.private_index import TOKEN, PrivateIndex
 ROOTS, INBOX = "HOUNSFIELD_ROOTS", "HOUNSFIELD_INBOX"
 
 
+def code_of_this_machine() -> dict[str, str]:
+    """The first step of every deployment: a run starts in the code of the machine that takes it, not of the one that deployed."""
+    folder = str(Path(__file__).parents[1])
+    os.chdir(folder)
+    return {"directory": folder}
+
+
 def roots() -> list[Path]:
     """The folders that deployments may read: ``HOUNSFIELD_ROOTS``, as ``PATH`` is written, and the inbox."""
     named = [p for p in os.environ.get(ROOTS, "").split(os.pathsep) if p]

@@ -83,7 +83,7 @@ def inbox(
         decided = decide(look, ledger.entries(), headers, policy, began)
         ledger.put(*decided.written)
         ledger.drop(*decided.dropped)
-        watcher().say(looked(look, len(decided.due)))
+        watcher().say(looked(look, len(decided.due), ledger.counts()))
         rows = ledger.entries("due")
         crew = Crew(at_once, limit_min * 60, dask)
         run = ledger.begin(began)
@@ -150,9 +150,11 @@ def fingerprint(given: Settings, series: str) -> str:
     return hashlib.blake2b(json.dumps([given.params, series], sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
-def looked(look: Look, due: int) -> str:
+def looked(look: Look, due: int, counts: dict[str, int]) -> str:
     closed = f", {look.closed} folders cannot be read" if look.closed else ""
-    return f"{len(look.seen)} series in {look.folders} folders ({look.opened} headers read{closed}); {due} to screen"
+    later = {"waiting": "still arriving", "failed": "failed and tried again later"}
+    rest = "".join(f", {counts[state]} {what}" for state, what in later.items() if counts.get(state))
+    return f"{len(look.seen)} series in {look.folders} folders ({look.opened} headers read{closed}); {due} to screen{rest}"
 
 
 def _jobs(dues: Iterator[Due], given: Settings, series: str, index: PrivateIndex, ledger: Ledger) -> Iterator[Job]:

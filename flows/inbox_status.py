@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from artifacts.home import private_folder
+from artifacts.errors import HounsfieldError
+from artifacts.home import private_folder, store_folder
 from artifacts.ledger import Entry, Ledger, Run
+from artifacts.manifest import Damaged
 from artifacts.preview_markdown import escaped
+from artifacts.store import Store
 from flows.console import wide_console
 from flows.progress import duration
 
@@ -23,12 +27,14 @@ def status(ledger: Ledger, now: float) -> dict[str, Any]:
     waiting = list(ledger.entries("waiting").values())
     failed = sorted(ledger.entries("failed").values(), key=lambda e: e.due_at)
     refused = sorted(ledger.entries("refused").values(), key=lambda e: -e.finished_at)
+    done = sorted(ledger.entries("done").values(), key=lambda e: -e.finished_at)
     return {
         "counts": ledger.counts(),
         "oldest_waiting": _scan(min(waiting, key=lambda e: e.first_seen), now) if waiting else None,
         "waiting": [_scan(e, now) for e in waiting],
         "failed": [_scan(e, now) for e in failed],
         "refused": [_scan(e, now) for e in refused],
+        "last_done": [_done(e) for e in done[:NAMED]],
         "runs": [_run(r) for r in ledger.runs()],
     }
 
@@ -37,6 +43,22 @@ def _scan(e: Entry, now: float) -> dict[str, Any]:
     about: dict[str, Any] = {"scan": e.name, "state": e.state, "why": e.why, "since": _iso(e.first_seen), "tries": e.tries}
     about["waits_s"] = round(max(0.0, now - e.first_seen))
     return about | ({"again_at": _iso(e.due_at)} if e.due_at else {})
+
+
+def _done(e: Entry) -> dict[str, Any]:
+    """What was found stands in the report's summary; empty where the report has gone."""
+    reports = [r[: r.index(":") + 13] for r in e.reports]
+    return {"scan": e.name, "finished": _iso(e.finished_at), "seconds": e.seconds, "reports": reports, "found": _found(e.reports)}
+
+
+def _found(reports: list[str]) -> str:
+    found = []
+    for kind, _, digest in (r.partition(":") for r in reports):
+        with suppress(HounsfieldError, Damaged):
+            store = Store(store_folder())
+            summary = store.manifest(store.ref(kind, digest)).summary
+            found.append(", ".join(f"{k.replace('_', ' ')} {v}" for k, v in summary.items()))
+    return "; ".join(found)
 
 
 def _run(r: Run) -> dict[str, Any]:
@@ -50,7 +72,7 @@ def _iso(when: float) -> str:
 
 def show_status(as_json: bool) -> None:
     """Print it."""
-    from rich.table import Table
+    from rich.table import Column, Table
 
     path = private_folder() / "inbox.db"
     if not path.exists():
@@ -62,7 +84,7 @@ def show_status(as_json: bool) -> None:
     if as_json:
         print(json.dumps(found, indent=1))
         return
-    console = wide_console()
+    console, scan = wide_console(), lambda: Column("scan", no_wrap=True, overflow="fold")  # whole: to be given to `where`
     console.print("  ".join(f"{state} [bold]{n}[/]" for state, n in found["counts"].items()) or "nothing yet", highlight=False)
     if oldest := found["oldest_waiting"]:
         console.print(f"oldest waiting: {oldest['scan']} for {duration(oldest['waits_s'])}: {oldest['why']}", highlight=False)
@@ -70,11 +92,17 @@ def show_status(as_json: bool) -> None:
     for r in found["runs"]:
         runs.add_row(str(r["run"]), r["started"], r["ended"] or "going on, or died", _counts(r["counts"]))
     console.print(runs)
-    troubled = Table("scan", "state", "why", "tries", "again at", title="failed and refused", title_justify="left")
+    done = Table(scan(), "finished", "report", "found", title="last screened", title_justify="left")
+    for d in found["last_done"]:
+        done.add_row(d["scan"], d["finished"], ", ".join(d["reports"]), d["found"])
+    if done.rows:
+        console.print(done)
+    troubled = Table(scan(), "state", "why", "tries", "again at", title="failed and refused", title_justify="left")
     for e in [*found["failed"], *found["refused"]][:NAMED]:
         troubled.add_row(e["scan"], e["state"], e["why"], str(e["tries"]), e.get("again_at", "when it changes"))
     if troubled.rows:
         console.print(troubled)
+    console.print("`hounsfield inbox where SCAN` tells its folder, `hounsfield show REPORT` what was found", highlight=False)
 
 
 def publish_inbox(ledger: Ledger, run: int) -> None:

@@ -56,7 +56,7 @@ def run_flow(flow: Any, direct: bool, **given: Any) -> Any:
         return flow.fn(**given) if direct else flow(**given)
 
 
-def came_to(came: dict[str, int], where: str = "`hounsfield inbox status` says why", nothing: str = "nothing new") -> str:
+def came_to(came: dict[str, int], where: str = "`hounsfield inbox status` says why", nothing: str = "nothing to screen") -> str:
     """``12 done, 1 failed; `hounsfield inbox status` says why``"""
     if not came:
         return nothing

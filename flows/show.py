@@ -36,7 +36,8 @@ def show_artifact(text: str, as_json: bool) -> None:
     console.print(_tree(store, ref, seen=set()))
     if (ref.path / "preview.md").is_file():
         console.print(Markdown(without_pictures((ref.path / "preview.md").read_text(encoding="utf-8"))))
-        console.print(f"pictures: {ref.path / 'preview.md'}", highlight=False)
+        page = "report.html" if (ref.path / "report.html").is_file() else "preview.md"
+        console.print(f"pictures: {ref.path / page}", highlight=False)
 
 
 def _facts(m: Manifest) -> dict[str, str]:

@@ -36,8 +36,7 @@ def serve(port: int, inbox: Path | None, roots: Sequence[Path] = (), prefect_day
     for name in ("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "PREFECT_SERVER_LOGGING_LEVEL"):
         environment.pop(name, None)
     environment |= {"PREFECT_API_URL": f"{url}/api", "PREFECT_UI_URL": url}
-    environment |= {"HOUNSFIELD_ROOT": str(ROOT), "HOUNSFIELD_INBOX": str(folder)}
-    environment |= {"HOUNSFIELD_HOME": str(home()), "HOUNSFIELD_STORE": str(store_folder().absolute())}  # runs start elsewhere
+    environment |= absolute_places() | {"HOUNSFIELD_INBOX": str(folder)}
     environment["HOUNSFIELD_ROOTS"] = os.pathsep.join([*map(str, roots), *filter(None, [os.environ.get("HOUNSFIELD_ROOTS")])])
     environment = kept_small(prefect_days) | environment
     running: list[subprocess.Popen] = []
@@ -71,6 +70,11 @@ def inbox_folder(named: Path | None) -> Path:
     return folder
 
 
+def absolute_places() -> dict[str, str]:
+    """Home and store for the runs, which start in another folder than this command."""
+    return {"HOUNSFIELD_HOME": str(home()), "HOUNSFIELD_STORE": str(store_folder().absolute())}
+
+
 def kept_small(days: int) -> dict[str, str]:
     """The server's settings by which it forgets runs that ended longer ago, with their logs and previews."""
     vacuum = "PREFECT_SERVER_SERVICES_DB_VACUUM"
@@ -92,8 +96,7 @@ def work(api_url: str) -> None:
     if not answers(api_url.removesuffix("/api")):
         raise ServerError(f"no Prefect server answers at {api_url}: the address ends with /api, and this machine must reach it")
     same_version(api_url.removesuffix("/api"))
-    environment = os.environ | {"PREFECT_API_URL": api_url, "HOUNSFIELD_ROOT": str(ROOT), "HOUNSFIELD_HOME": str(home())}
-    environment |= {"HOUNSFIELD_STORE": str(store_folder().absolute())}
+    environment = os.environ | absolute_places() | {"PREFECT_API_URL": api_url}
     environment.setdefault("HOUNSFIELD_GPUS", f"gpu-{host()}")  # other GPUs than those of the server's machine
     os.environ["HOUNSFIELD_GPUS"] = environment["HOUNSFIELD_GPUS"]
     print(f"GPU slots: {', '.join(make_slots(api_url)) or 'no GPU here'}")

@@ -59,6 +59,22 @@ def inbox_status(as_json: Json = False) -> None:
     show_status(as_json)
 
 
+@inbox_app.command("where")
+def inbox_where(
+    scan: Annotated[
+        str, typer.Argument(help="As status or a log names it: a series UID, source-…; or kind:digest of any artifact")
+    ],
+    store: StoreOption = None,
+) -> None:
+    """Where a scan lies on this machine. Only here: logs, ledger and UI never name a path."""
+    from flows.settle import use_store
+    from flows.whereabouts import whereabouts
+
+    use_store(store)
+    for path in whereabouts(scan):
+        print(path)
+
+
 def backfill(
     weights: Weights = "phantom",
     device: Device = "auto",

@@ -138,6 +138,14 @@ class HeaderIndex:
             raise InputError("the series has gone since the folder was looked over: look again")
         return series_from_slices(seen.name, slices, broken)
 
+    @guarded
+    def folders_of(self, beginning: str) -> list[Path]:
+        """Where the series whose names begin so lay at the last look; of an archive the file."""
+        kept = {os.fsdecode(k) for k in self._cache if isinstance(k, bytes)}
+        folders = sorted(k.removeprefix("folder/") for k in kept if k.startswith("folder/"))
+        held = [(f, self._get(f"folder/{f}")) for f in folders]
+        return [p.at or Path(f) for f, known in held if known for name, p in known[1].items() if name.startswith(beginning)]
+
     # -- one folder ---------------------------------------------------------------------------------------------------
 
     def _parts(self, folder: Path, entries: dict[str, tuple[File, int]], look: Look) -> dict[str, _Part]:

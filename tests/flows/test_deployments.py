@@ -2,6 +2,7 @@
 
 import inspect
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 import yaml
@@ -60,3 +61,13 @@ def test_numbers_in_the_forms_are_bounded():
             if field.get("type") in ("number", "integer"):
                 bounds = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"} & field.keys()
                 assert len(bounds) == 2, f"{stage.name}.{name} needs a lower and an upper bound"
+
+
+def test_a_run_starts_in_the_code_of_the_machine_that_takes_it(tmp_path, monkeypatch):
+    """Also where that lies elsewhere than on the machine that deployed, so no path stands in the file."""
+    from prefect.utilities.importtools import import_object
+
+    monkeypatch.chdir(tmp_path)
+    ((step, inputs),) = FILE["pull"][0].items()
+    assert import_object(step)(**inputs) == {"directory": str(ROOT)}
+    assert Path.cwd() == ROOT

@@ -15,7 +15,7 @@ def twice(screened, phantom_series, tmp_path_factory):
     home = shutil.copytree(screened.home, tmp_path_factory.mktemp("twice") / "home")
     run = InProcess(home)
     out = home / "second"
-    again = run("screen", phantom_series, "--direct", "--json", "--out", out, "--set", "measure.min_probability=0.05")
+    again = run("screen", phantom_series, "--direct", "--json", "--out", out, "--set", "measure.min_probability=0.01")
     assert again.code == 0, again.err
     (first,) = [p for p in (home / "store" / "artifacts" / "report").iterdir() if p.name[:12] not in again.json[0]["ref"]]
     return run, f"report:{first.name[:12]}", again.json[0]["ref"]
@@ -26,7 +26,7 @@ def test_two_runs_of_a_scan(twice):
     done = run("diff", first, second, "--direct", "--json")
     assert done.code == 0, done.err
     (comparison,) = done.json
-    assert comparison["differs"] == ["measure: params: min_probability None -> 0.05"]
+    assert comparison["differs"] == ["measure: params: min_probability None -> 0.01"]
     assert comparison["summary"]["appeared"] == len(comparison["changes"]) > 0
     back = run("diff", second, first, "--direct", "--json").json[0]
     assert back["summary"]["vanished"] == comparison["summary"]["appeared"]
@@ -96,7 +96,7 @@ def test_from_a_finding_back_to_voxels_weights_parameters_and_code(twice, tmp_pa
         "classify": True,
         "grade": True,
     }
-    assert stages["measure"]["params"]["min_probability"] == 0.05
+    assert stages["measure"]["params"]["min_probability"] == 0.01
     assert all(a["code"] and a["software"] for a in about["artifacts"])
     assert [a["stage"] for a in about["artifacts"]].index("load") == 0
     assert (tmp_path / "back.png").read_bytes().startswith(b"\x89PNG")

@@ -137,7 +137,7 @@ def browser():
 @pytest.fixture(scope="module")
 def screened_in_ui(ui, phantom_series):
     """Screened once with a low bar, so that there is a finding, and once with the default."""
-    low = ui.completed("screen", source=str(phantom_series), measure={"min_probability": 0.05})
+    low = ui.completed("screen", source=str(phantom_series), measure={"min_probability": 0.01})
     return low, ui.completed("screen", source=str(phantom_series))
 
 

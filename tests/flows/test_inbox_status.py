@@ -1,0 +1,38 @@
+"""What the inbox tells whoever looks after it: what waits, what was found, where a scan lies."""
+
+import json
+import shutil
+
+import pytest
+
+from tests.flows.in_process import InProcess
+
+
+@pytest.fixture
+def tree(screened, phantom_series, tmp_path):
+    """A home that knows the phantom already, and an inbox with it and a folder of broken files."""
+    home = shutil.copytree(screened.home, tmp_path / "home")
+    shutil.copytree(phantom_series, tmp_path / "inbox" / "Doe^Jane")
+    (tmp_path / "inbox" / "Roe^Richard").mkdir()
+    (tmp_path / "inbox" / "Roe^Richard" / "1.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"broken" * 9)
+    return InProcess(home), tmp_path / "inbox"
+
+
+def test_what_waits_is_said_and_what_was_screened_is_found_again(tree):
+    run, inbox = tree
+    waits = run("inbox", "run", inbox, "--direct")
+    assert waits.code == 0, waits.err
+    assert "0 to screen, 2 still arriving" in waits.err
+    assert run("inbox", "run", inbox, "--direct", "--quiet", "0").code == 0
+    about = run("inbox", "status", "--json").json
+    (done,), (refused,) = about["last_done"], about["refused"]
+    assert done["found"].startswith("findings ")
+    text = run("inbox", "status").out
+    assert done["scan"] in text  # whole, however narrow the table
+    assert done["reports"][0] in text
+    for named, folder in ((done["scan"], "Doe^Jane"), (done["reports"][0], "Doe^Jane"), (refused["scan"], "Roe^Richard")):
+        assert run("inbox", "where", named).out == f"{inbox / folder}\n"
+    assert "Doe" not in text + json.dumps(about)
+    nobody = run("inbox", "where", "1.2.3")
+    assert nobody.code == 2
+    assert "nobody here knows '1.2.3'" in nobody.err
