@@ -25,10 +25,16 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#55
 FROC_RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 
-def curves(rows: Sequence[Mapping[str, Any]], columns: Sequence[str | Sequence[str]], title: str = "", x: str = "epoch") -> bytes:
+def curves(
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[str | Sequence[str]],
+    title: str = "",
+    x: str = "epoch",
+    colors: Sequence[str] = (),
+) -> bytes:
     """One panel for each of ``columns`` (several names in one entry share a panel) over ``x``, or over the row's number.
 
-    What a row lacks, or has as None or NaN, is a gap.
+    What a row lacks, or has as None or NaN, is a gap. ``colors``: of a panel's names, in order.
     """
     panels = [[c] if isinstance(c, str) else list(c) for c in columns]
     across = min(len(panels), 2) or 1
@@ -37,7 +43,7 @@ def curves(rows: Sequence[Mapping[str, Any]], columns: Sequence[str | Sequence[s
     over = [_number(r.get(x, i)) for i, r in enumerate(rows)]
     for i, names in enumerate(panels):
         axes = figure.add_subplot(down, across, i + 1)
-        for color, name in zip(_colors(len(names)), names, strict=True):
+        for color, name in zip(colors or _colors(len(names)), names, strict=False):
             values = [_number(r.get(name)) for r in rows]
             axes.plot(over, values, color=color, label=name, marker="o" if len(rows) < 25 else None, markersize=3, linewidth=1.6)
         axes.set_xlabel(x)

@@ -218,7 +218,8 @@ def write(
     image: PIL.Image, at: tuple[float, float], text: str, color: Color = INK, *, anchor: str = "la", size: int = 12
 ) -> None:
     """Text with a dark rim, legible on any grey."""
-    _draw(image).text(at, text, fill=color, font=font(size), anchor=anchor, stroke_width=1, stroke_fill=(0, 0, 0))
+    face = font(size) if text.isascii() else wide_font(size)
+    _draw(image).text(at, text, fill=color, font=face, anchor=anchor, stroke_width=1, stroke_fill=(0, 0, 0))
 
 
 def tile(plane: NDArray[np.uint8], spacing_mm: tuple[float, float], pixels: int, text: str) -> PIL.Image:
@@ -269,3 +270,16 @@ def font(size: int) -> FreeTypeFont:
     from PIL import ImageFont
 
     return ImageFont.load_default(size)  # type: ignore[return-value]
+
+
+@cache
+def wide_font(size: int) -> FreeTypeFont:
+    """Knows more scripts than ours (Cyrillic, Greek, Arabic): the one that comes with matplotlib."""
+    from importlib.util import find_spec
+    from pathlib import Path
+
+    from PIL import ImageFont
+
+    found = find_spec("matplotlib")
+    file = Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf" if found and found.origin else None
+    return ImageFont.truetype(str(file), size) if file and file.is_file() else font(size)

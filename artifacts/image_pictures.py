@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from artifacts.images import Images, Labelled
 
 A_CLASS, MOST_CLASSES, TILE, NAME_WIDTH = 10, 20, 48, 110
+WORST = 146  # pixels of a mistake
+SEEN, BARS, LINE, BAR = 160, 300, 22, (0, 90, 150)  # of an image recognised, and the bars beside it
+CHANNEL_COLORS = ("#C8102E", "#2E8B57", "#0072B2")  # a line is of the colour that it counts
 
 
 def images_preview(images: Images) -> Preview:
@@ -81,7 +85,7 @@ def scores_preview(scores: ImageScores, images: Images) -> Preview:
     if len(worst := scores.mistakes()):
         shown = [np.asarray(picture(part.images[k], 100)) for k in worst]
         said = [f"{scores.classes[scores.called[k]]} {sure[k]:.0%}, is {scores.classes[scores.truth[k]]}" for k in worst]
-        pictures["Its surest mistakes"] = captioned(shown, said, columns=6)
+        pictures["Its surest mistakes"] = captioned(shown, said, columns=6, tile_px=WORST)
     return Preview(headline, {"By class": scores.by_class()}, pictures)
 
 
@@ -96,7 +100,8 @@ def levels_chart(stats: ChannelStats) -> bytes:
     names = channel_names(len(stats.counts))
     shares = stats.counts / stats.counts.sum(axis=1, keepdims=True)
     rows = [{"grey level": v, **dict(zip(names, column, strict=True))} for v, column in enumerate(shares.T.tolist())]
-    return curves(rows, [names], "share of the pixels", x="grey level")
+    own = CHANNEL_COLORS if names == CHANNELS else ()
+    return curves(rows, [names], "share of the pixels", x="grey level", colors=own)
 
 
 def samples(part: Labelled, classes: int, count: int = 64) -> NDArray[np.uint8]:
@@ -145,4 +150,25 @@ def named(name: str) -> PIL.Image:
 
     canvas = Image.new("RGB", (NAME_WIDTH, TILE), PAPER)
     write(canvas, (NAME_WIDTH - 6, TILE / 2), name if len(name) < 17 else f"{name[:15]}…", anchor="rm")
+    return canvas
+
+
+def recognised(found: Sequence[tuple[NDArray[np.uint8], Sequence[tuple[str, float]]]]) -> PIL.Image:
+    """uint8 ``[y, x, 3]`` with its (class, probability): each image beside a bar for each class, two in a row."""
+    return montage([beside(image, top) for image, top in found], 2, gap=12)
+
+
+def beside(image: NDArray[np.uint8], top: Sequence[tuple[str, float]]) -> PIL.Image:
+    from PIL import Image, ImageDraw
+
+    from artifacts.drawing import PAPER
+
+    high = max(SEEN, LINE * len(top))
+    canvas = Image.new("RGB", (SEEN + BARS, high), PAPER)
+    shown = picture(np.moveaxis(image, -1, 0), SEEN)
+    canvas.paste(shown, ((SEEN - shown.width) // 2, (high - shown.height) // 2))
+    for k, (name, p) in enumerate(top):
+        y = (k + 0.5) * high / len(top)
+        ImageDraw.Draw(canvas).rectangle((SEEN + 8, y - LINE / 2 + 2, SEEN + 8 + p * (BARS - 16), y + LINE / 2 - 2), fill=BAR)
+        write(canvas, (SEEN + 12, y), f"{p:.1%}  {name if len(name) < 32 else name[:30] + '…'}", anchor="lm", size=13)
     return canvas

@@ -45,7 +45,7 @@ class ImageScores:
     @property
     def log_loss(self) -> float:
         """Mean negative log-likelihood of the truth."""
-        return float(-np.log(np.maximum(self.probability[np.arange(len(self.truth)), self.truth], 1e-12)).mean())
+        return log_loss(self.probability[np.arange(len(self.truth)), self.truth])
 
     @property
     def brier(self) -> float:
@@ -114,6 +114,11 @@ class ImageScores:
 def confusion(truth: NDArray[np.int64], called: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
     """int64 ``[truth, called]``."""
     return np.bincount(truth * classes + called, minlength=classes**2).reshape(classes, classes)
+
+
+def log_loss(of_truth: NDArray[np.floating]) -> float:
+    """Mean negative logarithm of the probabilities that the truths were given; of 0 as of 1e-12."""
+    return float(np.log(1 / np.maximum(of_truth, 1e-12)).mean())
 
 
 def share(part: Any, whole: int) -> float | None:

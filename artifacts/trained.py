@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -14,6 +14,7 @@ from artifacts.arrays import read_json, write_json
 from artifacts.artifact import Preview
 
 HIDDEN = ("examples_per_second", "eta_s", "epoch")
+LISTED = 10
 
 
 @dataclass
@@ -75,12 +76,13 @@ class Trained:
         if self.mistakes:
             pictures["The worst mistakes"] = montage([i for _, i in self.mistakes[:24]], [c for c, _ in self.mistakes[:24]])
         layers: list[dict[str, Any]] = [
-            {"layer": name, "shape": "x".join(map(str, v.shape)) or "scalar", "parameters": 0 if counted(name) else int(v.size)}
+            {"layer": name, "shape": "x".join(map(str, v.shape)) or "scalar", "parameters": int(v.size)}
             for name, v in self.tensors.items()
+            if not counted(name)
         ]
         total = {"layer": "total", "shape": "", "parameters": sum(row["parameters"] for row in layers)}
         epochs = [{k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()} for row in self.history[-20:]]
-        card = [{"": k, "value": str(v)} for k, v in self.card.items() if not isinstance(v, dict)]
+        card = [{"of the network": name, "value": value} for name, value in told(self.card)]
         tables: dict[str, list[dict[str, Any]]] = {"Epochs": epochs, "Card": card, "Layers": [*layers, total]}
         return Preview(f"{self.card.get('name', 'network')}: {len(self.history)} epochs, {said}", tables, pictures)
 
@@ -88,3 +90,16 @@ class Trained:
 def counted(name: str) -> bool:
     """Whether a tensor is what a norm counted while training: kept with the weights, but no parameter."""
     return name.rpartition(".")[2] in ("running_mean", "running_var", "num_batches_tracked")
+
+
+def told(card: Mapping[str, Any], below: str = "") -> Iterator[tuple[str, str]]:
+    """A card's values by their names, settings of the training among them; of a long list how many it holds."""
+    for key, value in card.items():
+        name = f"{below}{key}".replace("_", " ")
+        if isinstance(value, Mapping):
+            yield from told(value, f"{name}: ")
+        elif isinstance(value, list | tuple):
+            some = ", ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in value)
+            yield name, some if len(value) <= LISTED else f"{len(value)} of them"
+        elif value not in (None, ""):
+            yield name, f"{value:.4g}" if isinstance(value, float) else str(value)

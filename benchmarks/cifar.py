@@ -46,7 +46,7 @@ def one(data: Path, network: str, seed: int, classes: str, settings: list[str], 
 
     watching.set(TerminalWatcher(Console(stderr=True)))
     params = image_params([f"train.seed={seed}", *settings], network, classes or None, None)
-    made = cifar.fn(data=open_index().token(data), device=device, precision="auto" if device != "cpu" else "float32", **params)
+    made = cifar.fn(data=open_index().token(data), device=device, **params)
     store = open_store()
     scores, trained = store.open(made.scores, ImageScores), store.open(made.trained, Trained)
     return {

@@ -10,7 +10,7 @@ from prefect import flow
 from artifacts.home import home
 from flows.cifar_line import Made, again, cifar_line
 from flows.console import watcher
-from flows.form import Device, PrecisionField, form
+from flows.form import Device, Precision, form
 from flows.settle import open_index, open_store, settle, without_paths
 from tasks.images.evaluate import EvaluateParams
 from tasks.images.pretrained import DOWNLOAD, PretrainedSource, find_pretrained
@@ -19,6 +19,7 @@ from tasks.images.recipes import TrainParams
 from tasks.images.source import SYNTHETIC, ImageSource, find_source
 from tasks.images.statistics import StatisticsParams
 from tasks.line import Line
+from tasks.nets.network import Precision as Settled
 from tasks.stage import Compute
 
 ImageStage = Literal["read", "statistics", "train", "evaluate"]
@@ -26,7 +27,7 @@ Data = Annotated[
     str,
     form(
         "Images",
-        "A zip or folder of class folders, an npz, a torchvision root; cifar10 or cifar100 (downloaded where missing); "
+        "A zip or folder of class folders, an npz, an HDF5, a torchvision root; cifar10 or cifar100 (downloaded where missing); "
         "synthetic: shapes that ship as code. Or the source-… token that the command line makes of a path",
         min_length=1,
     ),
@@ -34,6 +35,7 @@ Data = Annotated[
 Pretrained = Annotated[
     str | None, form("Pretrained", "For a torchvision network: download, or a file of its published weights; empty: from scratch")
 ]
+TrainingPrecision = Annotated[Precision, form("Precision", "auto: bfloat16 on a GPU that is good at it, else float32")]
 
 
 @flow(name="cifar", persist_result=False)
@@ -41,7 +43,7 @@ def cifar(
     data: Data = SYNTHETIC,
     pretrained: Pretrained = None,
     device: Device = "auto",
-    precision: PrecisionField = "float32",
+    precision: TrainingPrecision = "auto",
     refresh: Annotated[list[ImageStage], form("Refresh", "Run these stages again although their artifacts are whole")] = [],
     from_stage: Annotated[ImageStage | None, form("From stage", "Run this stage and all after it again")] = None,
     read: Annotated[ReadParams, form("Read", "Which images")] = ReadParams(),
@@ -53,7 +55,7 @@ def cifar(
     Every stage keeps what it made; what is there whole is reused. Returns the refs of the four artifacts.
     """
     store, asked = open_store(), again(refresh, from_stage)
-    device, used = settle(device, precision)
+    device, used = settle_training(device, precision)
     params = {"read": read, "statistics": StatisticsParams(), "train": train, "evaluate": evaluate}
     if data == SYNTHETIC:
         watcher().say("no data given: a small synthetic set of shapes is used; it shows that the line works, no more")
@@ -72,6 +74,12 @@ def image_source(data: str) -> ImageSource:
     """What ``data`` names; downloads go into the home's data folder."""
     path = open_index().path(data)
     return find_source(data, path if isinstance(path, Path) else Path(path), home() / "data")
+
+
+def settle_training(device: str, precision: str) -> tuple[str, Settled]:
+    """``auto`` to (device, precision): half precision where it pays much, on a GPU; a CPU trains in float32, any one."""
+    chosen, used = settle(device, precision)
+    return chosen, "float32" if precision == "auto" and chosen == "cpu" else used
 
 
 def pretrained_source(network: str, given: str | None) -> PretrainedSource | None:

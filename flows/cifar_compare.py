@@ -9,12 +9,12 @@ from prefect import flow
 
 from artifacts.side_by_side import SideBySide
 from artifacts.store import Ref, write_whole
-from flows.cifar import Data, image_source
+from flows.cifar import Data, TrainingPrecision, image_source, settle_training
 from flows.cifar_line import cifar_line
 from flows.cifar_run import page, through, token_of
 from flows.console import watcher, wide_console
-from flows.form import Device, PrecisionField, form
-from flows.settle import open_store, settle, without_paths
+from flows.form import Device, form
+from flows.settle import open_store, without_paths
 from tasks.images.compare import CompareParams, compare
 from tasks.images.evaluate import EvaluateParams
 from tasks.images.read import ReadParams
@@ -35,13 +35,13 @@ def cifar_compare(
         for name in LOSSES  # type: ignore[arg-type]
     ],
     device: Device = "auto",
-    precision: PrecisionField = "float32",
+    precision: TrainingPrecision = "auto",
     read: Annotated[ReadParams, form("Read", "Which images")] = ReadParams(),
     evaluate: Annotated[EvaluateParams, form("Evaluate", "How the test images are looked at")] = EvaluateParams(),
 ) -> Ref:
     """Train a network once for each variant; curves, accuracy and calibration side by side: of three losses, by default."""
     store = open_store()
-    device, used = settle(device, precision)
+    device, used = settle_training(device, precision)
     with without_paths():
         source, compute = image_source(data), Compute(device, precision=used)
         runs = []

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape as escape_markup
 from rich.table import Table
 
 from artifacts.arrays import write_json
@@ -37,7 +40,7 @@ def run_cifar(data: str | None, params: Mapping[str, Params], pretrained: str | 
     from flows.cifar import cifar
     from tasks.images.official import NAMES
 
-    settle(options.get("device", "auto"), options.get("precision", "float32"))
+    settle(options.get("device", "auto"), options.get("precision", "auto"))
     again(options.get("refresh", ()), options.get("from_stage"))
     weights = token_of(pretrained, (DOWNLOAD,)) if pretrained else None
     given = {"data": token_of(data, (SYNTHETIC, *NAMES)), "pretrained": weights, **options, **params}
@@ -121,11 +124,13 @@ def headline(scores: ImageScores) -> str:
 
 
 def predictions(scores: ImageScores) -> str:
-    rows = [",".join(["image", "truth", "called", *(f"p {c}" for c in scores.classes)])]
+    stream = io.StringIO()
+    table = csv.writer(stream, lineterminator="\n")
+    table.writerow(["image", "truth", "called", *(f"p {c}" for c in scores.classes)])
     for k, p in enumerate(scores.probability):
         names = (scores.classes[scores.truth[k]], scores.classes[scores.called[k]])
-        rows.append(",".join([str(k), *names, *(f"{v:.5f}" for v in p)]))
-    return "\n".join(rows) + "\n"
+        table.writerow([k, *names, *(f"{v:.5f}" for v in p)])
+    return stream.getvalue()
 
 
 def page(store: Store, refs: Mapping[str, Ref] | Made, title: str) -> str:
@@ -155,19 +160,24 @@ def html_page(title: str, sections: Mapping[str, str]) -> str:
     )
 
 
+def shown(value: Any) -> str:
+    return "–" if value is None else f"{value:.1%}" if isinstance(value, float) else escape_markup(str(value))
+
+
 def show(made: Made, folder: Path) -> None:
     """Accuracy, a row a class, where the report is."""
     store, console = open_store(), wide_console()
     scores: ImageScores = store.open(made.scores, ImageScores)
     table = Table("class", "images", "accuracy", "precision", "mostly taken for")
     for row in scores.by_class()[:30]:
-        table.add_row(*(f"{v:.1%}" if isinstance(v, float) else str(v) for v in row.values()))
+        table.add_row(*(shown(v) for v in row.values()))
     console.print(table)
     views = "" if scores.views == "none" else f", mean of the views {scores.views}"
     console.print(f"{headline(scores)}{views}; calibration error {scores.calibration_error:.3f}", highlight=False)
     images: Images = store.open(made.images, Images)
     if images.origin.startswith("synthetic"):
         console.print(
-            "a synthetic set of shapes, for no data was given: try --data cifar10, a zip, a folder or an npz", style="dim"
+            "a synthetic set of shapes, for no data was given: try --data cifar10, a zip, a folder, an npz or an HDF5",
+            style="dim",
         )
     console.print(f"report: {folder / 'report.html'}", highlight=False)

@@ -91,7 +91,7 @@ class _Settled:
             return state
         last = self.store.last_recipe(self.scan, slot)
         if last is None:
-            return "missing: never made for this scan"
+            return "missing: never made of this input"
         return "missing: it was removed" if last.digest == recipe.digest else recipe.changed_since(last)
 
 
@@ -318,10 +318,12 @@ class Plan(_Settled):
 
 
 def summary_line(summary: Mapping[str, Any]) -> str:
-    """``shape 99x512x512, qc_warnings 1``"""
+    """``shape 99x512x512, mean 0.4914 0.4822 0.4465, qc_warnings 1``"""
 
     def text(value: Any) -> str:
-        return "x".join(f"{v:g}" for v in value) if isinstance(value, list | tuple) else str(value)
+        if not isinstance(value, list | tuple):
+            return str(value)
+        return (" " if any(isinstance(v, float) for v in value) else "x").join(f"{v:g}" for v in value)
 
     return ", ".join(f"{name.replace('_', ' ')} {text(value)}" for name, value in summary.items())
 

@@ -14,8 +14,8 @@ from flows.options import Device, Direct, FromStage, Json, Refresh, StoreOption
 Data = Annotated[
     str | None,
     typer.Option(
-        help="A zip or folder of class folders, an npz, a torchvision root, or cifar10 / cifar100 (downloaded where missing); "
-        "nothing: a small synthetic set"
+        help="A zip or folder of class folders, an npz, an HDF5, a torchvision root, or cifar10 / cifar100 (downloaded where "
+        "missing); nothing: a small synthetic set"
     ),
 ]
 Network = Annotated[
@@ -30,7 +30,7 @@ Set = Annotated[
     list[str],
     typer.Option("--set", help="STAGE.PARAMETER=VALUE, any number of times: train.learning_rate=0.01, read.fraction=0.1"),
 ]
-Precision = Annotated[str, typer.Option(help="Of the training's arithmetic: float32, bfloat16, or auto")]
+Precision = Annotated[str, typer.Option(help="Of the training's arithmetic: float32, bfloat16, or auto (bfloat16 on a GPU)")]
 Out = Annotated[Path | None, typer.Option(help="Folder for the report (default: ./hounsfield-cifar-<scores>)")]
 
 EXPORTS = ("weights", "images", "features", "normalised")
@@ -53,7 +53,7 @@ def cifar(
     pretrained: Pretrained = None,
     settings: Set = [],
     device: Device = "auto",
-    precision: Precision = "float32",
+    precision: Precision = "auto",
     refresh: Refresh = [],
     from_stage: FromStage = None,
     plan: Annotated[bool, typer.Option("--plan", help="Only say for each stage whether it would be reused or run")] = False,
@@ -94,7 +94,7 @@ def compare(
     classes: Classes = None,
     settings: Set = [],
     device: Device = "auto",
-    precision: Precision = "float32",
+    precision: Precision = "auto",
     direct: Direct = False,
     out: Out = None,
     as_json: Json = False,
@@ -140,7 +140,7 @@ def recognise(
     model: Annotated[str | None, typer.Option(help="A classifier of torchvision with its ImageNet weights: resnet18, …")] = None,
     weights: Annotated[Path | None, typer.Option(help="File of the model's published weights (default: download)")] = None,
     top: Annotated[int, typer.Option(min=1, max=20, help="Classes shown of each image")] = 5,
-    out: Annotated[Path, typer.Option(help="Where the picture goes")] = Path("hounsfield-recognised.png"),
+    out: Annotated[Path, typer.Option(help="Where the picture goes")] = Path("hounsfield-recognised.jpg"),
     as_json: Json = False,
     store: StoreOption = None,
 ) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 OtherSize = Literal["refuse", "resize", "skip"]
 OtherMode = Literal["convert", "refuse", "skip"]
 MOST_PIXELS, MOST_BYTES = 50_000_000, 64 * 2**20
+DEEP = "16-bit colour"
 MODES = {"L": "grey", "LA": "grey", "1": "grey", "P": "palette", "RGBA": "RGBA", "I;16": "16-bit grey", "I": "16-bit grey"}
 
 
@@ -53,7 +54,9 @@ def opened(body: bytes) -> PIL.Image:
         image = Image.open(io.BytesIO(body))
         if image.width * image.height > MOST_PIXELS:
             raise Skip("too many pixels")
+        deep = sixteen_bits(image)  # known only until it is loaded
         image.load()
+        image.info[DEEP] = deep
     except Skip:
         raise
     except Exception as e:  # decoders of hostile bytes raise anything
@@ -61,13 +64,20 @@ def opened(body: bytes) -> PIL.Image:
     return image
 
 
+def sixteen_bits(image: PIL.Image) -> bool:
+    """Whether a colour image has 16 bits a channel: Pillow loads the upper eight of them and calls it RGB."""
+    raw = [t[3][0] if isinstance(t[3], tuple) and t[3] else t[3] for t in getattr(image, "tile", ())]
+    return any(isinstance(mode, str) and mode.startswith("RGB") and ";16" in mode for mode in raw)
+
+
 def decode(body: bytes, rules: Rules, notes: Counter[str]) -> NDArray[np.uint8]:
     """One file to uint8 ``[3, y, x]``. Skip or InputError where the rules say so; ``notes`` counts what was changed."""
     from PIL import Image
 
     image = opened(body)
-    if image.mode != "RGB":
-        odd(MODES.get(image.mode, image.mode), "mode", rules.other_mode, notes, "an RGB image of 8 bits")
+    if image.mode != "RGB" or image.info[DEEP]:
+        name = DEEP if image.info[DEEP] else MODES.get(image.mode, image.mode)
+        odd(name, "mode", rules.other_mode, notes, "an RGB image of 8 bits")
         image = as_rgb(image)
     if (image.height, image.width) != rules.size:
         is_size, want = f"{image.height} x {image.width}", f"{rules.size[0]} x {rules.size[1]}"

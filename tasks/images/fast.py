@@ -2,10 +2,11 @@
 
 Filters      Muon at a fixed length. A norm follows each, so that only a filter's direction counts; an orthogonal step turns all
              of its directions alike, where plain momentum spends most steps on few.
-Biases       of the norms and of the whitening: plain momentum, at a rate some sixty times that of the head. Norms keep what
+Biases       of the norms and of the whitening: plain momentum, at a rate forty times that of the head. Norms keep what
              comes before them at one scale, so that a bias can move far without harm, and in a run of 200 steps it must.
 Head         momentum; its logits are scaled down by 9, and the rate is what that asks for.
 Decay        is the same share of a weight in each step, whatever its rate: the rate of a group divides it out.
+Schedule     the highest rate at once, then straight down to nothing: steps of fixed length need no warming up.
 
 Rates are for one image; a batch of n moves n times as far. Found for this network by the speed-runners (arXiv:2404.00498) and
 for momentum 0.85, which forgets within a few steps: with 200 steps in all there is no time for a long memory.

@@ -77,7 +77,7 @@ def fetch(kind: Any, root: Path) -> None:
     except Exception as e:  # URLError, timeouts, HTTP errors, half a file
         raise InputError(
             f"{kind.filename} could not be downloaded ({type(e).__name__}): get it from {kind.url} on a machine with a network, "
-            f"put it into $HOUNSFIELD_HOME/data and run this again; or give --data a zip, a folder or an npz",
+            f"put it into $HOUNSFIELD_HOME/data and run this again; or give --data a zip, a folder, an npz or an HDF5",
             private=str(root),
         ) from e
 

@@ -113,6 +113,10 @@ def check_sources(source: Records, names: tuple[str, ...], wanted: list[int]) ->
             raise InputError(f"the class {few} has no {part} images: add some, or leave it out with --classes")
     if not len(source.labels["train"]):
         raise InputError("there are no training images")
+    if len(names) < 2:
+        raise InputError(
+            f"there is one class alone, {names[0]}: it has nothing to be told apart from; give images of another one"
+        )
 
 
 def check_classes(part: str, loaded: Loaded, labels: Indices, classes: tuple[str, ...]) -> None:
@@ -123,4 +127,7 @@ def check_classes(part: str, loaded: Loaded, labels: Indices, classes: tuple[str
         why = ", ".join(f"{n} {w}" for w, n in loaded.notes.items())
         raise InputError(f"the class {', '.join(gone[:5])} has no {part} images left ({why})")
     if part == "train" and (missing := [n for n, b in zip(classes, left, strict=True) if not b]):
-        raise InputError(f"the class {', '.join(missing[:5])} has no training images left: take a larger fraction")
+        raise InputError(
+            f"the class {', '.join(missing[:5])} has too few images to train on some and hold out others: add some, take a "
+            "larger fraction, or leave it out with --classes"
+        )

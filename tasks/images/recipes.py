@@ -38,6 +38,7 @@ RECIPES: dict[str, Recipe] = {
     | {
         "epochs": 8,
         "optimizer": "muon",
+        "schedule": "linear",
         "learning_rate": 0.24,
         "weight_decay": 0.004,
         "clip": 0.0,
@@ -63,8 +64,8 @@ class TrainParams(Params):
     optimizer: Literal["adamw", "adam", "sgd", "momentum", "muon"] | None = Field(
         None, title="Optimiser", description="momentum: SGD with Nesterov's 0.9; muon: filters and matrices, the rest by AdamW"
     )
-    schedule: Literal["one-cycle", "cosine", "constant"] | None = Field(
-        None, title="Schedule", description="one-cycle: rises over a quarter, then falls to nothing; cosine: falls"
+    schedule: Literal["one-cycle", "cosine", "linear", "constant"] | None = Field(
+        None, title="Schedule", description="one-cycle: rises over a quarter, then falls to nothing; cosine, linear: fall"
     )
     ema: float | None = Field(None, ge=0, lt=1, title="Averaging", description="Share kept a step in an average of the weights")
     clip: float | None = Field(None, ge=0, title="Clip", le=1e6, description="Longest gradient; 0: any length")

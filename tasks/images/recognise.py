@@ -100,7 +100,7 @@ def recognise(recogniser: Recogniser, paths: Sequence[Path], top: int = 5) -> It
     """One by one; the path itself where a file is no image or damaged."""
     for path in paths:
         try:
-            image = as_rgb(opened(path.read_bytes()))
+            image = as_rgb(upright(opened(path.read_bytes())))
         except (Skip, OSError):
             yield path
             continue
@@ -110,8 +110,19 @@ def recognise(recogniser: Recogniser, paths: Sequence[Path], top: int = 5) -> It
         yield Recognised(path.name, np.asarray(image), [(recogniser.classes[k], float(p[k])) for k in best])
 
 
-def picture_of(found: Sequence[Recognised]) -> bytes:
-    """PNG: each image with the class called below it."""
-    from artifacts.charts import montage
+def upright(image: PIL.Image) -> PIL.Image:
+    """As it was taken: cameras turn a picture by a note in the file (EXIF orientation), not by its pixels."""
+    from PIL import ImageOps
 
-    return montage([r.image for r in found], [f"{r.top[0][0]} {r.top[0][1]:.0%}" for r in found], columns=5)
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # a note that nobody can read turns nothing
+        return image
+
+
+def picture_of(found: Sequence[Recognised]) -> bytes:
+    """JPEG: each image beside its most probable classes, a bar for each."""
+    from artifacts.drawing import jpeg
+    from artifacts.image_pictures import recognised
+
+    return jpeg(recognised([(r.image, r.top) for r in found]))

@@ -1,4 +1,4 @@
-"""Source: what ``--data`` names, known by its content: a zip, a folder, an npz, a torchvision root, a name, or nothing at all."""
+"""Source: what ``--data`` names, known by its content: a zip, a folder, arrays, a torchvision root, a name, or nothing."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from artifacts.errors import InputError
-from tasks.images.npz import open_npz
+from tasks.images.arrays import open_hdf5, open_npz
 from tasks.images.official import NAMES, official_digest, open_official, recognised
 from tasks.images.records import Records
 from tasks.images.synthetic import open_synthetic, synthetic_digest
 from tasks.images.tree import folder_digest, open_folder, open_zip
 
 SYNTHETIC = "synthetic"
+OPENERS: dict[str, Callable[[Path], Records]] = {".npz": open_npz, ".zip": open_zip, ".h5": open_hdf5, ".hdf5": open_hdf5}
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def find_source(data: str, path: Path, downloads: Path) -> ImageSource:
         return ImageSource(official_digest(data), lambda: open_official(data, downloads, download=True))
     if not path.exists():
         raise InputError(
-            f"there is nothing at the given path: give a zip or folder of class folders, an npz, a torchvision root, or "
+            "there is nothing at the given path: give a zip or folder of class folders, an npz, an HDF5, a torchvision root, or "
             f"{', '.join(NAMES)}",
             private=str(path),
         )
@@ -45,11 +46,11 @@ def find_source(data: str, path: Path, downloads: Path) -> ImageSource:
         return ImageSource(official_digest(name), lambda: open_official(name, place, download=False))
     if path.is_dir():
         return ImageSource(folder_digest(path), lambda: open_folder(path))
-    if path.suffix.lower() in (".npz", ".zip"):
-        opener = open_npz if path.suffix.lower() == ".npz" else open_zip
+    if opener := OPENERS.get(path.suffix.lower()):
         return ImageSource(file_digest(path), lambda: opener(path))
     raise InputError(
-        "the file is neither a .zip, an .npz nor cifar-10-python.tar.gz: give one of these, or a folder", private=str(path)
+        "the file is neither a .zip, an .npz, an HDF5 (.h5) nor cifar-10-python.tar.gz: give one of these, or a folder",
+        private=str(path),
     )
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 WATCHED = 2000  # held-out images judged after each epoch where there is no validation part
 
 
-@stage("train", version=1, params=TrainParams, gpu=True)
+@stage("train", version=2, params=TrainParams, gpu=True)
 def train(
     images: Images,
     stats: ChannelStats,
@@ -213,6 +213,7 @@ def held_out_of(images: Images) -> tuple[str, HeldOutImages]:
 
 def judged(module: nn.Module, normalise: Normaliser, part: HeldOutImages, name: str) -> dict[str, float]:
     """Loss and accuracy on a held-out part."""
+    from artifacts.image_scores import log_loss
     from tasks.images.evaluate import probabilities
 
     if not len(part):
@@ -220,7 +221,7 @@ def judged(module: nn.Module, normalise: Normaliser, part: HeldOutImages, name: 
     p = probabilities(module, normalise, part.images)
     right = p[np.arange(len(p)), part.labels]
     return {
-        f"{name}_loss": float(-np.log(np.maximum(right, 1e-12)).mean()),
+        f"{name}_loss": log_loss(right),
         f"{name}_accuracy": float((p.argmax(1) == part.labels).mean()),
     }
 

@@ -77,9 +77,13 @@ class Block(nn.Module):
 
 
 def convolution(inside: int, width: int) -> nn.Conv2d:
-    """3x3 without bias (a norm follows). The first filters pass their channel on: gradients reach every layer."""
+    """3x3 without bias (a norm follows). The first filters pass their channel on: gradients reach every layer.
+
+    Every filter has length 1, for Muon keeps the length: a step of a rate turns all of them alike.
+    """
     conv = nn.Conv2d(inside, width, 3, padding=1, bias=False)
     nn.init.dirac_(conv.weight.data[: min(inside, width)])
+    conv.weight.data /= conv.weight.data.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
     return conv
 
 

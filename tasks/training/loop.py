@@ -43,8 +43,8 @@ class LoopParams(Params):
     optimizer: Literal["adamw", "adam", "sgd", "momentum", "muon"] = Field(
         "adamw", title="Optimiser", description="momentum: SGD with Nesterov's 0.9; muon: matrices by Muon, the rest by AdamW"
     )
-    schedule: Literal["one-cycle", "cosine", "constant"] = Field(
-        "one-cycle", title="Schedule", description="one-cycle: rises over a quarter, then falls to nothing; cosine: falls"
+    schedule: Literal["one-cycle", "cosine", "linear", "constant"] = Field(
+        "one-cycle", title="Schedule", description="one-cycle: rises over a quarter, then falls to nothing; cosine, linear: fall"
     )
     ema: float = Field(
         0.0, ge=0, lt=1, title="Averaging", description="Share kept a step in a moving average of weights; 0: none"
@@ -264,6 +264,8 @@ def rate(step: int, steps: int, schedule: str = "one-cycle") -> float:
     """Share of the learning rate at ``step`` of ``steps``."""
     if schedule == "constant":
         return 1.0
+    if schedule == "linear":
+        return 1 - step / max(steps, 1)
     rising = 0.25 if schedule == "one-cycle" else 0.0
     done = (step + 1) / max(steps, 1)
     return (

@@ -62,8 +62,8 @@ def test_the_same_scan_from_elsewhere_is_the_same_artifact_and_another_is_not(st
 
 def test_the_plan_says_because_of_what(store):
     assert plan(store) == [
-        ("count", "run", "missing: never made for this scan"),
-        ("add", "run", "missing: never made for this scan"),
+        ("count", "run", "missing: never made of this input"),
+        ("add", "run", "missing: never made of this input"),
     ]
     run(store)
     assert {a for _, a, _ in plan(store)} == {"reuse"}

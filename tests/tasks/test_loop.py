@@ -129,6 +129,7 @@ def test_schedules_start_rise_and_end_as_they_should() -> None:
     assert cycle[-1] < 0.01
     assert [rate(k, 100, "cosine") for k in (0, 50)] == [1.0, 0.5]
     assert rate(70, 100, "constant") == 1.0
+    assert [rate(k, 4, "linear") for k in range(4)] == [1.0, 0.75, 0.5, 0.25]
 
 
 def test_norms_and_biases_do_not_decay() -> None:

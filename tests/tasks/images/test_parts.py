@@ -34,6 +34,24 @@ def test_normalising_equals_torchvision_bit_for_bit():
         assert torch.equal(Normaliser(MEAN, STD, channels_last=True)(batch), one_by_one)
 
 
+def test_a_photo_is_seen_as_it_was_held(tmp_path):
+    from tasks.images.recognise import Recogniser, picture_of, recognise
+
+    photo, turned = Image.new("RGB", (40, 20)), Image.Exif()
+    turned[274] = 6  # to be turned by 90 degrees
+    photo.save(tmp_path / "a.jpg", exif=turned)
+    sizes = []
+
+    def ask(image: Image.Image) -> np.ndarray:
+        sizes.append(image.size)
+        return np.array([0.2, 0.8], dtype=np.float32)
+
+    found = list(recognise(Recogniser(("猫, кот", "[/b]"), ask), [tmp_path / "a.jpg"]))
+    assert sizes == [(20, 40)]
+    assert [name for name, _ in found[0].top] == ["[/b]", "猫, кот"]
+    assert picture_of(found).startswith(b"\xff\xd8")
+
+
 def test_normalising_can_be_undone_and_rounds_to_half_once():
     x = pixels()
     normalise = Normaliser(MEAN, STD)

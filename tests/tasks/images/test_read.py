@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import pickle
+import struct
 import tarfile
+import zlib
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -151,6 +155,23 @@ def test_arrays_of_another_mode_follow_the_same_rules(tmp_path, array, value):
         read_from(path, other_mode="refuse")
 
 
+def png16(side: int = 16, level: int = 0x8040) -> bytes:
+    """A colour PNG of 16 bits a channel, which Pillow reads and does not write."""
+    rows = (b"\0" + np.full((side, 3), level, ">u2").tobytes()) * side
+    chunks = (b"IHDR", struct.pack(">IIBBBBB", side, side, 16, 2, 0, 0, 0)), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")
+    body = (struct.pack(">I", len(d)) + name + d + struct.pack(">I", zlib.crc32(name + d)) for name, d in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(body)
+
+
+def test_a_colour_image_of_16_bits_is_another_mode(tmp_path):
+    path = folder(tmp_path / "tree", files() | {"train/down/999.png": png16()})
+    found = read_from(path)
+    assert found.skipped == {"converted from 16-bit colour": 1}
+    assert (found.train.images[-1] == 0x80).all()
+    with pytest.raises(InputError, match="16-bit colour"):
+        read_from(path, other_mode="refuse")
+
+
 def test_damaged_images_are_skipped_and_counted(tmp_path):
     given = files(kind="JPEG")
     names = [n for n in given if n.startswith("train/down")]
@@ -183,6 +204,47 @@ def test_a_truncated_archive_is_one_clear_line(tmp_path, name):
         read_from(cut)
 
 
+def test_what_is_exported_can_be_read_again(tmp_path):
+    from tasks.images.export import export_images
+
+    found = read_from(npz(tmp_path / "set.npz", 30, 12))
+    back = read_from(export_images(found, tmp_path / "images.h5"))
+    assert same(found, back)
+    turned = found.train.images  # N x 3 x H x W
+    assert same(found, read_from(npz(tmp_path / "turned.npz", 30, 12, train_images=turned)))
+
+
+def test_an_hdf5_leads_to_no_other_file(tmp_path):
+    import h5py
+
+    pixels, labels = images(9)
+    with h5py.File(tmp_path / "secret.h5", "w") as f:
+        f["train_images"] = pixels
+    (tmp_path / "raw").write_bytes(pixels.tobytes())
+    raw = [(str(tmp_path / "raw"), 0, pixels.size)]
+    for k, link in enumerate([h5py.ExternalLink("secret.h5", "/train_images"), h5py.SoftLink("/x"), None]):
+        with h5py.File(tmp_path / f"{k}.h5", "w") as f:
+            f["train_labels"] = labels
+            if link:
+                f["train_images"] = link
+            else:
+                f.create_dataset("train_images", pixels.shape, pixels.dtype, external=raw)
+        with pytest.raises(InputError, match="no array in the HDF5 itself"):
+            read_from(tmp_path / f"{k}.h5")
+    (tmp_path / "broken.h5").write_bytes((tmp_path / "0.h5").read_bytes()[:500])
+    with pytest.raises(InputError, match="HDF5 is damaged"):
+        read_from(tmp_path / "broken.h5")
+
+
+def test_an_npz_larger_than_any_memory_is_one_clear_line(tmp_path):
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(head, {"descr": "|u1", "fortran_order": False, "shape": (10**12, 32, 32, 3)})
+    with ZipFile(tmp_path / "set.npz", "w") as archive:
+        archive.writestr("train_images.npy", head.getvalue())
+    with pytest.raises(InputError, match="memory"):
+        read_from(tmp_path / "set.npz")
+
+
 def test_an_npz_never_unpickles(tmp_path):
     np.savez(tmp_path / "set.npz", train_images=np.array([{}], dtype=object), train_labels=np.zeros(1, int))
     with pytest.raises(InputError, match="Python objects"):
@@ -208,6 +270,15 @@ def test_a_class_with_no_images_is_named(tmp_path):
     damaged = {n: (b"" if "down" in n else b) for n, b in files().items()}
     with pytest.raises(InputError, match="class down has no train images left"):
         read_from(folder(tmp_path / "damaged", damaged))
+
+
+def test_too_few_classes_or_images_are_said(tmp_path):
+    alone = {n: b for n, b in files().items() if "down" in n}
+    with pytest.raises(InputError, match="one class alone, down"):
+        read_from(folder(tmp_path / "alone", alone))
+    flat = {n.removeprefix("train/"): b for n, b in files().items() if n.startswith("train") and "down" not in n}
+    with pytest.raises(InputError, match="class down has too few images to train on some and hold out others"):
+        read_from(folder(tmp_path / "few", flat | {"down/1.png": encoded(images(3)[0][2])}))
 
 
 def test_what_is_nothing_is_told_what_would_be(tmp_path):

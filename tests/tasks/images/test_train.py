@@ -59,6 +59,18 @@ def test_it_learns_and_is_judged(network):
     layers = made.preview({}).tables["Layers"]
     learned = sum(p.numel() for p in loaded(made).parameters())
     assert layers[-1] == {"layer": "total", "shape": "", "parameters": learned}
+    card = {row["of the network"]: row["value"] for row in made.preview({}).tables["Card"]}
+    assert card["classes"] == "across, checks, down"
+    assert card["training: params: batch size"] == str(made.card["training"]["params"]["batch_size"])
+
+
+def test_every_filter_of_fast_starts_at_length_one_and_keeps_its_bank_s():
+    blocks, made = build("fast").blocks, trained(a_set(96), network="fast", epochs=1)
+    for name, weight in blocks.named_parameters():
+        if weight.ndim == 4:
+            assert torch.allclose(weight.flatten(1).norm(dim=1), torch.ones(len(weight)))
+            last = made.tensors[f"blocks.{name}"]  # of the length before the last step, and a little more
+            assert np.linalg.norm(last) == pytest.approx(len(weight) ** 0.5, rel=0.1)
 
 
 def test_the_first_layer_of_fast_whitens():
@@ -185,6 +197,17 @@ def test_views_are_the_image_its_mirror_and_both_moved():
     assert torch.equal(shown[0], x)
     assert torch.equal(shown[1], x.flip(-1))
     assert torch.equal(shown[4][..., :-1, :-1], x[..., 1:, 1:]) or torch.equal(shown[4][..., 1:, 1:], x[..., :-1, :-1])
+
+
+def test_names_with_commas_stay_one_column_and_a_sure_network_loses_nothing():
+    import csv
+
+    from flows.cifar_run import predictions
+
+    scores = ImageScores(("a, b", '"c"'), np.array([[1, 0], [0, 1]], dtype=np.float32), np.array([0, 1]))
+    rows = list(csv.reader(predictions(scores).splitlines()))
+    assert rows[:2] == [["image", "truth", "called", "p a, b", 'p "c"'], ["0", "a, b", "a, b", "1.00000", "0.00000"]]
+    assert str(scores.log_loss) == "0.0"
 
 
 def test_scores_say_how_often_how_surely_and_what_for_what(tmp_path):
