@@ -67,8 +67,9 @@ def screen(
 
     Every stage keeps what it made: run the same command again and nothing is computed twice.
     """
-    from flows.run import run_screen, show_reports
+    from flows.run import check_out, run_screen, show_reports
 
+    check_out(out)
     options = {"series": series, "weights": weights, "device": device, "precision": precision, "verify": verify}
     options |= {"refresh": list(refresh), "from_stage": from_stage}
     refs, failed = run_screen(path, stage_params(settings, partial, store), direct=direct, **options)
@@ -281,7 +282,8 @@ def main() -> None:
 
 
 def complain(line: str) -> None:
-    print(f"hounsfield: {line}", file=sys.stderr)
+    """One line, whatever is in it: a path may hold line ends."""
+    print(f"hounsfield: {' '.join(line.splitlines())}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from artifacts.errors import HounsfieldError, InputError, ServerError, UsageError
+from artifacts.errors import HounsfieldError, InputError, ServerError, StoreError, UsageError
 from artifacts.home import find_weights
 from artifacts.report import Report
 from artifacts.store import Ref
@@ -112,6 +113,19 @@ def run_single(
     if downstream and params.keys() - {stage.name}:
         raise UsageError("--set of a later stage goes with --direct; through Prefect each stage's form holds its own parameters")
     return getattr(stages, name.replace("-", "_"))(ref=ref, params=given, inputs=chosen, downstream=downstream, **options)
+
+
+def check_out(out: Path | None) -> None:
+    """A place where no report can be written ends the command before anything is computed. Raises UsageError, StoreError."""
+    if out is None:
+        return
+    there = next(p for p in (out, *out.absolute().parents) if p.exists())
+    if not there.is_dir():
+        raise UsageError("the output folder is a file: name another one with --out", private=str(there))
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise StoreError(
+            "the report cannot be written to its folder (no permission): name another one with --out", private=str(there)
+        )
 
 
 def show_reports(refs: list[Ref], out: Path | None, as_json: bool) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from tasks.reading.choose import choose_series, next_best
 from tasks.reading.find import find_series
 from tasks.reading.found import FoundSeries, uid_is_pseudonym
 from tasks.reading.read import READER, read_scan
-from tasks.reading.source import open_source
+from tasks.reading.source import meant, open_source
 
 if TYPE_CHECKING:
     from tasks.reading.raw import RawScan
@@ -56,6 +56,8 @@ def scans_in(
     """
     if not path.exists():
         raise InputError("there is nothing at the given path: give a folder of DICOM, a zip, .mhd, .mha, .nii, .nii.gz or .nrrd")
+    with without_paths():
+        path = meant(path)
     with without_paths(), index.scratch() as scratch, open_source(path, scratch) as opened:
         found = find_series(opened)
         chosen = choose_series(found, series, kernel=kernel, partial=partial)  # type: ignore[arg-type]

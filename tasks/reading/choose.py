@@ -68,7 +68,8 @@ def _because(ranked: list[FoundSeries], kernel: KernelWish) -> str:
     if len(ranked) == 1:
         return "the only eligible series"
     second = ranked[1]
-    among = f"of {len(ranked)} eligible series"
+    studies = {f.slices[0].study_uid for f in ranked if f.slices}
+    among = f"of {len(ranked)} eligible series" + (f" in {len(studies)} studies" if len(studies) > 1 else "")
     if best.elsewhere != second.elsewhere:
         return f"the only one {among} that is not marked as another part of the body"
     if _thickness(best) != _thickness(second):

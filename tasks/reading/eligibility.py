@@ -45,6 +45,8 @@ def why_not(
     """Why a stack is not screened (None: it is), and what lifts that; ``extent`` along the normal, ``spacing`` (y, x) in mm."""
     if why := why_not_image(first):
         return why, "never"
+    if (studies := len({s.study_uid for s in main if s.study_uid})) > 1:
+        return f"its slices come from {studies} studies under one series UID: separate them", "never"
     if orientation != "axial":
         return f"{orientation} reformat, not axial", "never"
     if min(spacing) <= 0:

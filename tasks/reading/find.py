@@ -19,8 +19,8 @@ from tasks.reading.slices import SliceHeader, slice_of
 __all__ = ["FoundSeries", "choose_series", "find_series"]
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
 OUR_REPORT = {"report.json", "nodules.nii.gz"}  # written into a scan's folder, not to be taken for a scan
-DIRECTORY_RECORD = "1.2.840.10008.1.3.10"  # a DICOMDIR lists images and is none
 
 
 def find_series(source: Path) -> list[FoundSeries]:
@@ -36,7 +36,11 @@ def find_series(source: Path) -> list[FoundSeries]:
     if not found:
         total = sum(broken.values())
         if total:
-            raise InputError(f"{total} file{'s' * (total > 1)} claim to be DICOM, but none can be read: cut short or damaged")
+            claim = "1 file claims" if total == 1 else f"{total} files claim"
+            raise InputError(f"{claim} to be DICOM, but none can be read: cut short or damaged")
+        packed = sum(f.suffix.lower() in ARCHIVES for f in files)
+        if packed:
+            raise InputError(f"no file in it is a CT, and what is packed in it ({packed}) stays packed: unpack it first")
         what = "the folder is empty" if not files else "no file in it is a CT"
         raise InputError(f"{what}: give a folder of DICOM, a zip, or one of {', '.join(IMAGE_SUFFIXES)}")
     return sorted(found, key=lambda f: f.uid)
@@ -87,8 +91,6 @@ def _header(path: Path) -> RawHeader | None:
     if header is None:
         if path.suffix.lower() in DICOM_SUFFIXES:
             raise BrokenHeader
-        return None
-    if header.text("sop_class").startswith(DIRECTORY_RECORD):
         return None
     if not header.text("series_uid") and not header.text("modality"):
         raise BrokenHeader

@@ -67,8 +67,8 @@ class FoundSeries:
 
 def series_from_slices(uid: str, slices: list[SliceHeader], broken: int) -> FoundSeries:
     """Sort out which slices are the series' main stack, and whether that is an axial CT that may cover lungs."""
-    whole = [s for s in slices if not s.cut_short and s.position and s.orientation and s.format.spacing_yx]
-    lost = [s for s in slices if s.cut_short]
+    whole = [s for s in slices if s.readable and s.position and s.orientation and s.format.spacing_yx]
+    lost = [s for s in slices if not s.readable]
     if not whole:
         return _without_stack(uid, slices, broken + len(lost))
     main, qc = _main_stack(whole)
@@ -121,9 +121,7 @@ def uid_is_pseudonym(uid: str) -> bool:
 
 def _without_stack(uid: str, slices: list[SliceHeader], broken: int) -> FoundSeries:
     first = slices[0]
-    why = why_not_image(first) or (
-        "its files are cut short" if all(s.cut_short for s in slices) else "its slices carry no position, orientation or spacing"
-    )
+    why = why_not_image(first) or _why_no_stack(slices)
     return FoundSeries(
         uid=uid,
         files=tuple(dict.fromkeys(s.path for s in slices)),
@@ -142,6 +140,14 @@ def _without_stack(uid: str, slices: list[SliceHeader], broken: int) -> FoundSer
         why_not=why,
         broken=broken,
     )
+
+
+def _why_no_stack(slices: list[SliceHeader]) -> str:
+    if all(s.cut_short for s in slices):
+        return "its files are cut short"
+    if not any(s.readable for s in slices):
+        return "its rescale slope and intercept are zero, negative, absurd or no numbers: repair the headers"
+    return "its slices carry no position, orientation or spacing"
 
 
 def _main_stack(slices: list[SliceHeader]) -> tuple[list[SliceHeader], list[QCFinding]]:
@@ -190,10 +196,10 @@ def _one_pass(slices: list[SliceHeader]) -> tuple[list[SliceHeader], list[QCFind
     for telling in (lambda s: s.acquisition, lambda s: s.temporal, lambda s: s.about.kernel):
         if not _repeats(main):
             break
-        passes: dict[str | None, list[SliceHeader]] = {}
+        passes: dict[str, list[SliceHeader]] = {}
         for s in main:
-            passes.setdefault(telling(s), []).append(s)
-        longest = max(passes.values(), key=lambda p: (len(_places(p)), -(p[0].instance or 0)))
+            passes.setdefault(telling(s) or "", []).append(s)
+        _, longest = min(passes.items(), key=lambda p: (-len(_places(p[1])), min(s.instance or 0 for s in p[1]), p[0]))
         if len(_places(longest)) >= LEAST_COVER * len(_places(main)):
             main = longest
     if _repeats(main):

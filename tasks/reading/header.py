@@ -19,6 +19,7 @@ DEFLATED, BIG_ENDIAN = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"
 TRANSFER_SYNTAX = 0x00020010
 PIXELS = 0x7FE00010
 FLOAT_PIXELS = (0x7FE00008, 0x7FE00009)
+DIRECTORY = b"\x02\0\x02\0UI\x14\x001.2.840.10008.1.3.10"  # media storage SOP class of a DICOMDIR, as it stands in the file meta
 
 # Nothing that names or describes a patient, a hospital or an examination is read at all.
 TAGS = {
@@ -95,10 +96,15 @@ def claims_dicom(head: bytes) -> bool:
     return head[128:132] == b"DICM" or (len(head) >= 8 and head[:2] in (b"\x08\0", b"\x02\0") and head[3] == 0)
 
 
+def is_directory(head: bytes) -> bool:
+    """A DICOMDIR (PS3.3 F): it lists the images of a disc and is none."""
+    return head[128:132] == b"DICM" and DIRECTORY in head[132:HEAD]
+
+
 def read_header(f: BinaryIO, path: Path, file_bytes: int) -> RawHeader | None:
-    """The header of an open file; None where it does not claim to be DICOM. Raises BrokenHeader."""
+    """The header of an open file; None where it does not claim to be DICOM, or is a DICOMDIR. Raises BrokenHeader."""
     head = f.read(HEAD)
-    if not claims_dicom(head):
+    if not claims_dicom(head) or is_directory(head):
         return None
     try:
         try:

@@ -12,18 +12,21 @@ import numpy as np
 
 from artifacts.errors import HounsfieldError, InputError
 from artifacts.geometry import Geometry
+from artifacts.volume import QCFinding
 from tasks.reading.eligibility import LEAST_CHEST_MM, Unless
 from tasks.reading.found import PSEUDONYM, FoundSeries
 from tasks.reading.metaimage import check_metaimage
-from tasks.reading.nifti import check_nifti
+from tasks.reading.nifti import affines_of, check_nifti
 from tasks.reading.nrrd import check_nrrd
 from tasks.reading.raw import check_size
+from tasks.reading.slices import MOST_MM
 
 IMAGE_SUFFIXES = (".mhd", ".mha", ".nii", ".nii.gz", ".nrrd")
 FORMATS = {".mhd": "mhd", ".mha": "mhd", ".nii": "nifti", ".nii.gz": "nifti", ".nrrd": "nrrd"}
 CHECKS = {"mhd": check_metaimage, "nifti": check_nifti, "nrrd": check_nrrd}
-LUNA16_STEM = re.compile(r"[0-9.]{20,64}")
+UID_STEM = re.compile(r"1\.[0-9](\.(0|[1-9][0-9]*)){5,}|2\.25\.[1-9][0-9]{19,38}")  # digits and dots alone may be dates
 HEAD = 65536
+SAME_PLACE_MM = 0.5
 FREE_BYTES, MOST_EXPANSION = 2**29, 200  # a CT of half a gigabyte may be all air; no larger one packs so well
 
 
@@ -37,6 +40,7 @@ def image_suffix(path: Path) -> str | None:
 class ImageHeader:
     geometry: Geometry
     signed: bool  # can hold air's -1000
+    qc: tuple[QCFinding, ...] = ()
 
 
 def image_series(path: Path) -> FoundSeries:
@@ -94,7 +98,7 @@ def _broken(path: Path, kind: str, why: str) -> FoundSeries:
 def image_uid(path: Path) -> str | None:
     """LUNA16 names its files by series UID; any other name could be a patient's and is not kept."""
     stem = path.name[: -len(image_suffix(path) or "")]
-    return stem if LUNA16_STEM.fullmatch(stem) and "." in stem else None
+    return stem if 20 <= len(stem) <= 64 and UID_STEM.fullmatch(stem) else None
 
 
 def image_files(path: Path) -> tuple[Path, ...]:
@@ -129,7 +133,24 @@ def image_header(path: Path) -> ImageHeader:
         raise InputError(f"the {FORMATS[suffix]} file cannot be read: damaged, or its axes are not perpendicular") from None
     geometry = geometry_of(reader)
     _check_expansion(path, 2 * int(np.prod(geometry.shape_zyx, dtype=np.int64)))
-    return ImageHeader(geometry, signed)
+    return ImageHeader(geometry, signed, _affine_used(geometry, path) if FORMATS[suffix] == "nifti" else ())
+
+
+def _affine_used(g: Geometry, path: Path) -> tuple[QCFinding, ...]:
+    """Where a NIfTI's two affines disagree, which one SimpleITK (and so 3D Slicer) took. InputError where it took neither."""
+    corners = np.array([(z, y, x) for z in (0, g.shape_zyx[0]) for y in (0, g.shape_zyx[1]) for x in (0, g.shape_zyx[2])])
+    places = g.lps_mm_from_zyx(corners)
+    off = {
+        name: float(np.abs(corners[:, ::-1] @ affine[:, :3].T + affine[:, 3] - places).max())
+        for name, affine in affines_of(path).items()
+    }
+    used = next((name for name, mm in off.items() if mm < SAME_PLACE_MM), None)
+    if used is None:
+        raise InputError(
+            "the NIfTI's affine (sform, qform) is no rotation with perpendicular axes: resample it, or repair its header"
+        )
+    other = [f"{name} of the NIfTI puts voxels elsewhere" for name, mm in off.items() if not mm < SAME_PLACE_MM]
+    return tuple(QCFinding("two-affines", "warning", f"the {text}: its {used} is used") for text in other)
 
 
 def itk_reader(path: Path) -> Any:
@@ -153,6 +174,10 @@ def geometry_of(image: Any) -> Geometry:
         raise InputError("the image has several values a voxel (colour, vectors): give one volume of Hounsfield units")
     shape = (int(size[2]), int(size[1]), int(size[0]))
     check_size(shape)
+    if not np.abs(origin).max() < MOST_MM:  # false for NaN too
+        raise InputError(
+            f"the image lies more than {MOST_MM / 1e6:g} km from where patients are: repair the origin in its header"
+        )
     directions = tuple(tuple(float(v) for v in direction[:3, k]) for k in (2, 1, 0))
     try:
         return Geometry(shape, (spacing[2], spacing[1], spacing[0]), origin[:3], directions)  # type: ignore[arg-type]

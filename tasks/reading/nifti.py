@@ -13,16 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from artifacts.errors import InputError
+from tasks.reading.slices import MOST_MM
 
-# offsets in the header: (dim, datatype, bitpix, pixdim, vox_offset, scl_slope, qform_code, srow, xyzt_units) and their formats
+# offsets in the header: (dim, datatype, bitpix, pixdim, vox_offset, scl_slope, qform_code, quatern, srow, xyzt_units), formats
 LAYOUTS = {
     348: {
         "dim": (40, "8h"), "datatype": (70, "h"), "bitpix": (72, "h"), "pixdim": (76, "8f"), "vox_offset": (108, "f"),
-        "scale": (112, "2f"), "units": (123, "B"), "codes": (252, "2h"), "srow": (280, "12f"),
+        "scale": (112, "2f"), "units": (123, "B"), "codes": (252, "2h"), "quatern": (256, "6f"), "srow": (280, "12f"),
     },
     540: {
         "dim": (16, "8q"), "datatype": (12, "h"), "bitpix": (14, "h"), "pixdim": (104, "8d"), "vox_offset": (168, "q"),
-        "scale": (176, "2d"), "units": (500, "i"), "codes": (344, "2i"), "srow": (400, "12d"),
+        "scale": (176, "2d"), "units": (500, "i"), "codes": (344, "2i"), "quatern": (352, "6d"), "srow": (400, "12d"),
     },
 }  # fmt: skip
 TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
@@ -54,11 +55,42 @@ def check_nifti(path: Path) -> bool:
             "the NIfTI has no affine (qform_code and sform_code are 0): where its voxels lie is unknown; save it with one"
         )
     _check_spacing(pixdim[1:4], read("srow") if sform > 0 else None)
+    if not all(np.abs(affine).max() < MOST_MM for affine in affines_of(path).values()):  # false for NaN too
+        raise InputError("the NIfTI's affine (sform, qform) is no place of a patient, or no rotation: repair its header")
     if (read("units")[0] & 7) not in MILLIMETRES_OR_UNSAID:
         raise InputError("the NIfTI is not in millimetres (xyzt_units): save it in millimetres")
     _check_length(path, int(read("vox_offset")[0]), sizes, read("bitpix")[0])
     slope, inter = read("scale")
     return read("datatype")[0] not in UNSIGNED or (slope != 0 and inter < 0)
+
+
+def affines_of(path: Path) -> dict[str, NDArray[np.float64]]:
+    """The affines that the header holds, ``sform`` and ``qform``: 3x4, from index ``(x, y, z, 1)`` to LPS mm (nifti1.h)."""
+    with _open(path) as f:
+        read = _Header.of(f.read(540))
+    qform, sform = read("codes")
+    found = {}
+    if sform > 0:
+        found["sform"] = np.array(read("srow"), dtype=np.float64).reshape(3, 4)
+    if qform > 0:
+        found["qform"] = _of_quaternion(read("quatern"), read("pixdim"))
+    return {name: affine * [[-1.0], [-1.0], [1.0]] for name, affine in found.items()}  # NIfTI is RAS
+
+
+def _of_quaternion(quatern: tuple[float, ...], pixdim: tuple[float, ...]) -> NDArray[np.float64]:
+    """NaN where it is no rotation."""
+    b, c, d = quatern[:3]
+    rest = 1.0 - (b * b + c * c + d * d)
+    if not rest > -1e-3:
+        return np.full((3, 4), np.nan)
+    a = max(rest, 0.0) ** 0.5
+    rotation = np.array([
+        [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
+        [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
+        [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
+    ])  # fmt: skip
+    steps = np.array([pixdim[1], pixdim[2], pixdim[3] * (-1.0 if pixdim[0] < 0 else 1.0)])
+    return np.column_stack([rotation * steps, quatern[3:6]])
 
 
 def nifti_voxels(path: Path) -> NDArray:

@@ -30,6 +30,8 @@ def check_nrrd(path: Path) -> bool:
     vectors = re.findall(r"\(([^)]*)\)", fields.get("space directions", ""))
     if len(vectors) != 3 or "space" not in fields:
         raise InputError("the NRRD does not say where its voxels lie (space, space directions): save it with its orientation")
+    if set(re.findall(r'"([^"]*)"', fields.get("space units", ""))) - {"mm", ""}:
+        raise InputError("the NRRD is not in millimetres (space units): save it in millimetres")
     steps = [sum(float(v) ** 2 for v in vector.split(",")) for vector in vectors]
     if not all(0 < s < 1e8 for s in steps):
         raise InputError("the NRRD has zero or undefined spacing (space directions): repair its header")

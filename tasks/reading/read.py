@@ -15,13 +15,15 @@ from artifacts.volume import AIR_HU, QCFinding, Series, SourceSlice
 from tasks.reading.eligibility import normal_of
 from tasks.reading.found import FoundSeries, uid_is_pseudonym
 from tasks.reading.images import image_header, itk_reader
+from tasks.reading.metaimage import metaimage_voxels
 from tasks.reading.nifti import nifti_voxels
 from tasks.reading.pixels import read_pixels
 from tasks.reading.raw import RawScan, check_size
 from tasks.reading.slices import SliceHeader
 
-READER = "reading-3"  # rises whenever the same files would be read as another scan
+READER = "reading-4"  # rises whenever the same files would be read as another scan
 NAMED = 5  # slices named one by one in a message
+FEW = 0.1  # of the slices
 
 __all__ = ["READER", "RawScan", "read_scan"]
 
@@ -68,7 +70,7 @@ def _read_dicom(found: FoundSeries) -> RawScan:
         column_lps=column,
         spacing_yx=slices[0].format.spacing_yx or (0.0, 0.0),
         series=series,
-        qc=[*found.qc, *_unreadable(slices, [*found.lost, *gone], unreadable)],
+        qc=[*found.qc, *_unreadable(slices, [*found.lost, *gone], unreadable), *_rescaled_otherwise(slices)],
         unreadable=unreadable,
         tilt_deg=slices[0].about.tilt_deg,
     )
@@ -103,11 +105,25 @@ def _unreadable(kept: Sequence[SliceHeader], lost: Sequence[SliceHeader], count:
     return [QCFinding("unreadable-files", "warning", message)]
 
 
+def _rescaled_otherwise(slices: Sequence[SliceHeader]) -> list[QCFinding]:
+    """Slices with a rescale of their own; a few among many are rather a fault than meant so."""
+    usual, n = Counter((s.slope, s.intercept) for s in slices).most_common(1)[0]
+    if n == len(slices):
+        return []
+    odd = [k for k, s in enumerate(slices, 1) if (s.slope, s.intercept) != usual]
+    some = ", ".join(map(str, odd[:NAMED])) + (" …" if len(odd) > NAMED else "")
+    message = (
+        f"{len(odd)} of {len(slices)} slices ({some}) have another rescale slope or intercept than the rest: read by their own"
+    )
+    return [QCFinding("mixed-rescale", "warning" if len(odd) <= FEW * len(slices) else "info", message)]
+
+
 def _read_image(found: FoundSeries) -> RawScan:
     """MetaImage, NIfTI or NRRD: axes permuted, without resampling, so that slices are axial; flips and slants are kept."""
     path = found.files[0]
-    geometry = image_header(path).geometry
-    values = nifti_voxels(path) if found.source_format == "nifti" else _voxels(path, geometry, found.source_format)
+    header = image_header(path)
+    geometry = header.geometry
+    values = _voxels(path, geometry, found.source_format)
     hu, geometry = _slices_first(_as_hu(values), geometry)
     step = np.array(geometry.directions_zyx[0]) * geometry.spacing_zyx[0]
     places = np.array(geometry.origin_lps_mm) + np.arange(len(hu))[:, None] * step
@@ -118,13 +134,17 @@ def _read_image(found: FoundSeries) -> RawScan:
         column_lps=geometry.directions_zyx[1],
         spacing_yx=geometry.spacing_zyx[1:],
         series=Series(uid="" if uid_is_pseudonym(found.uid) else found.uid, source_format=found.source_format),
-        qc=[QCFinding("modality", "info", "the file format does not say which modality it holds: taken as CT")],
+        qc=[QCFinding("modality", "info", "the file format does not say which modality it holds: taken as CT"), *header.qc],
     )
 
 
 def _voxels(path: Path, geometry: Geometry, kind: str) -> NDArray:
     import SimpleITK as sitk
 
+    if kind == "nifti":
+        return nifti_voxels(path)
+    if kind == "mhd":
+        return metaimage_voxels(path, geometry.shape_zyx)
     try:
         image = itk_reader(path).Execute()
     except RuntimeError:

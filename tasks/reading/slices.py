@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,6 +13,8 @@ from tasks.reading.header import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, RawHe
 
 UNCOMPRESSED = frozenset((IMPLICIT, EXPLICIT, BIG_ENDIAN, DEFLATED))
 UID = re.compile(r"[0-9.]{3,64}")
+MOST_MM = 1e6  # from the origin of the patient's coordinates: what lies further is a damaged header
+MOST_SLOPE, MOST_INTERCEPT = 1e3, 1e6
 Six = tuple[float, float, float, float, float, float]
 
 
@@ -80,6 +83,11 @@ class SliceHeader:
     cut_short: bool = False  # the file ends before its pixels do
     study_uid: str | None = None
 
+    @property
+    def readable(self) -> bool:
+        """The pixels are all there, and slope and intercept make Hounsfield units of them (DICOM PS3.3 C.11.1.1.2)."""
+        return not self.cut_short and 0 < self.slope <= MOST_SLOPE and abs(self.intercept) <= MOST_INTERCEPT
+
 
 def slice_of(path: Path, header: RawHeader) -> SliceHeader:
     """The slice of a single-frame file."""
@@ -143,7 +151,7 @@ def numbers(text: str) -> tuple[float, ...] | None:
 
 def _three(text: str) -> Vector | None:
     values = numbers(text)
-    return values if values and len(values) == 3 else None  # type: ignore[return-value]
+    return values if values and len(values) == 3 and max(map(abs, values)) < MOST_MM else None  # type: ignore[return-value]
 
 
 @lru_cache(maxsize=256)
@@ -154,8 +162,9 @@ def six(text: str) -> Six | None:
 
 @lru_cache(maxsize=1024)
 def _decimal(text: str, missing: float) -> float:
-    values = numbers(text) if text else None
-    return values[0] if values else missing
+    """NaN for what is there and no number."""
+    values = numbers(text) if text else (missing,)
+    return values[0] if values else math.nan
 
 
 @lru_cache(maxsize=1024)

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from zipfile import BadZipFile, ZipFile, ZipInfo, is_zipfile
 
 from artifacts.errors import InputError, StoreError
+from tasks.reading.header import HEAD, is_directory
 
 MAX_BYTES = 16 * 2**30
 MAX_ENTRIES = 200_000
@@ -24,9 +25,18 @@ SMALL_BYTES = 32 * 2**20  # below this no ratio is a danger
 BLOCK = 2**20
 
 
+def meant(path: Path) -> Path:
+    """The folder that a DICOMDIR stands for; any other path itself. Raises OSError."""
+    if not path.is_file():
+        return path
+    with path.open("rb") as f:
+        return path.resolve().parent if is_directory(f.read(HEAD)) else path
+
+
 @contextmanager
 def open_source(path: Path, scratch: Path, max_bytes: int = MAX_BYTES) -> Iterator[Path]:
-    """A folder or a file: ``path`` itself. A zip: a fresh folder under ``scratch`` with what was in it, removed afterwards.
+    """A folder or a file: ``path`` itself (of a DICOMDIR its folder). A zip: a fresh folder under ``scratch`` with what was in
+    it, removed afterwards.
 
     Raises InputError where there is nothing, a pipe or a device, or for a zip that is broken, encrypted, climbs out of its
     folder, holds links, or unpacks to more than ``max_bytes`` or to more than 200 times its size.
@@ -35,6 +45,7 @@ def open_source(path: Path, scratch: Path, max_bytes: int = MAX_BYTES) -> Iterat
         raise InputError("there is nothing at the given path: give a folder of DICOM, a zip, .mhd, .mha, .nii, .nii.gz or .nrrd")
     if not (path.is_dir() or path.is_file()):
         raise InputError("the path is neither a folder nor a plain file (a pipe or a device): give a folder or a file")
+    path = meant(path)
     if path.is_dir() or not (path.suffix.lower() == ".zip" or is_zipfile(path)):
         yield path
         return
@@ -49,16 +60,19 @@ def _unpack(path: Path, folder: Path, max_bytes: int) -> None:
         with ZipFile(path) as archive:
             entries = archive.infolist()
             _check_entries(entries, max_bytes)
-            _check_room(sum(e.file_size for e in entries), folder)
             allowed = min(max_bytes, max(SMALL_BYTES, MAX_RATIO * path.stat().st_size))
-            left = allowed
+            too_much = InputError(
+                f"the zip unpacks to more than {allowed // 2**20} MiB ({max_bytes // 2**30} GiB at most, and at most "
+                f"{MAX_RATIO} times its own size): unpack it yourself if you trust it"
+            )
+            left, said = allowed, sum(e.file_size for e in entries)
+            if said > allowed:
+                raise too_much
+            _check_room(said, folder)
             for entry in entries:
                 left -= _unpack_entry(archive, entry, folder, left)
                 if left < 0:
-                    raise InputError(
-                        f"the zip unpacks to more than {allowed // 2**20} MiB ({max_bytes // 2**30} GiB at most, and at most "
-                        f"{MAX_RATIO} times its own size): unpack it yourself if you trust it"
-                    )
+                    raise too_much
     except (BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError, UnicodeError, ValueError):
         raise InputError("the zip is damaged, cut short, or packed in a way that is not supported: pack it again") from None
     except OSError as e:

@@ -169,3 +169,12 @@ def marked_encrypted(path: Path) -> Path:
         body[body.index(magic) + at] |= 1
     path.write_bytes(body)
     return path
+
+
+def says(path: Path, size: int) -> Path:
+    """Writes ``size`` as what the one entry of a zip unpacks to."""
+    body = bytearray(path.read_bytes())
+    for magic, at in ((b"PK\3\4", 22), (b"PK\1\2", 24)):
+        struct.pack_into("<I", body, body.index(magic) + at, size)
+    path.write_bytes(body)
+    return path

@@ -31,6 +31,7 @@ from tests.flows.bad_input import (
     nifti,
     nifti_2_of_a_million_cubed,
     nrrd,
+    says,
     smaller,
     write_tiny_weights,
     zip_of,
@@ -232,6 +233,22 @@ def test_a_folder_name_that_is_no_utf8(here, phantom_series, tmp_path):
     screened(here, named)
 
 
+def test_a_dicomdir_stands_for_its_folder(here, phantom_series, tmp_path):
+    from pydicom.fileset import FileSet
+
+    disc = FileSet()
+    for path in phantom_series.iterdir():
+        disc.add(path)
+    disc.write(here.scan)
+    assert "unreadable-files" not in screened(here, here.scan / "DICOMDIR")
+    (tmp_path / "link").symlink_to(here.scan / "DICOMDIR")
+    assert here.screen(tmp_path / "link").err.count(" reused ") == 9  # the same scan
+
+
+def test_a_path_with_line_ends_is_one_line(here, tmp_path):
+    refused(here, 3, "nothing at the given path", path=tmp_path / "no\nhounsfield: x\r\nthere")
+
+
 # -- slices that do not fit together -----------------------------------------------------------------------------------------
 
 
@@ -380,8 +397,12 @@ ZIPS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a drive": (lambda p: zip_of(p, {"C:\\x.dcm": b"x"}), "points outside its own folder"),
     "a link": (lambda p: zip_with_link(p, "/etc/passwd"), "holds a link"),
     "a bomb": (lambda p: zip_of(p, {"x.dcm": bytes(100 << 20)}), "200 times its own size"),
+    "says a lot": (lambda p: says(zip_of(p, {"x.dcm": b"x" * 1000}), 0xFFFFFFF0), "200 times its own size"),
     "encrypted": (lambda p: marked_encrypted(zip_of(p, {"x.dcm": b"x" * 100})), "encrypted"),
-    "a zip in a zip": (lambda p: zip_of(p, {"inner.zip": zip_of(p.with_suffix(".in"), {"x": b"x"}).read_bytes()}), "is a CT"),
+    "a zip in a zip": (
+        lambda p: zip_of(p, {"inner.zip": zip_of(p.with_suffix(".in"), {"x": b"x"}).read_bytes()}),
+        "stays packed",
+    ),
     "text": (lambda p: (p.write_text("no zip"), p)[1], "damaged"),
     "empty": (lambda p: zip_of(p, {}), "empty"),
 }
@@ -502,7 +523,9 @@ def test_an_out_that_is_a_file_is_one_clear_line(here, phantom_series):
     here.out.write_text("a file of mine")
     done = here.screen()
     assert_refused(done, 2)
+    assert " ran " not in done.err  # before anything is computed
     assert here.out.read_text() == "a file of mine"
+    assert_refused(here("screen", here.scan, "--direct", "--weights", "tiny", "--out", here.out / "deeper"), 2, "is a file")
 
 
 def test_a_report_inside_the_scans_folder_is_not_taken_for_a_scan(here, phantom_series):

@@ -10,6 +10,7 @@ import pytest
 
 from artifacts.errors import InputError, ScanRefused
 from tasks.reading.find import FoundSeries, choose_series, find_series
+from tasks.reading.read import read_scan
 from tests.tasks.reading.small_dicom import SECRETS, SERIES, Place, chest, dataset, save, write_series
 
 CORONAL = Place(column=(0.0, 0.0, -1.0), step=(0.0, 7.0, 0.0))
@@ -263,3 +264,70 @@ def test_real_series(data_dir: Path) -> None:
         "covers 28 mm, a part of a chest (150 mm at least)",
     }
     assert [f.why_not for f in found.values() if f.modality == "RTSTRUCT"] == ["RTSTRUCT, not CT"]
+
+
+# -- one clear line ----------------------------------------------------------------------------------------------------------
+
+
+def with_slope(files: list[Path], text: str) -> None:
+    """Write ``text`` as RescaleSlope, whatever it is."""
+    import pydicom
+    from pydicom.dataelem import RawDataElement
+    from pydicom.tag import Tag
+
+    value = text.encode() + b" " * (len(text) % 2)
+    for path in files:
+        image = pydicom.dcmread(path)
+        image[Tag(0x0028, 0x1053)] = RawDataElement(Tag(0x0028, 0x1053), "DS", len(value), value, 0, False, True)
+        image.save_as(path)
+
+
+@pytest.mark.parametrize("slope", ["1e300", "nan", "inf", "0", "-1", "1e8", "abc"])
+def test_a_slope_that_makes_no_hounsfield_units_loses_its_slice_and_all_of_them_the_series(tmp_path: Path, slope: str) -> None:
+    files = write_series(tmp_path, chest())
+    with_slope(files[20:21], slope)
+    found = only(tmp_path)
+    assert (found.n_slices, found.broken, found.why_not) == (59, 1, None)
+    assert "slice 21 of 60 could not be read" in str(read_scan(found).qc)
+    with_slope(files, slope)
+    with pytest.raises(InputError, match="rescale slope and intercept"):
+        choose_series(find_series(tmp_path))
+
+
+def test_a_slice_that_is_rescaled_unlike_the_others_is_read_by_its_own_slope_and_said(tmp_path: Path) -> None:
+    files = write_series(tmp_path, chest())
+    before = read_scan(only(tmp_path)).hu
+    with_slope(files[20:21], "2")
+    scan = read_scan(only(tmp_path))
+    assert "1 of 60 slices (21) have another rescale slope" in str(scan.qc)
+    assert np.array_equal(scan.hu[20], np.maximum(2 * (before[20].astype(int) + 1024) - 1024, -1024))
+    assert np.array_equal(np.delete(scan.hu, 20, 0), np.delete(before, 20, 0))
+
+
+def test_two_studies_under_one_series_uid_are_not_blended(tmp_path: Path) -> None:
+    between = Place(origin=(-100.0, -80.0, -298.5))
+    write_series(tmp_path / "a", chest(), StudyInstanceUID="1.2.3.1")
+    write_series(tmp_path / "b", chest(seed=1), place=between, StudyInstanceUID="1.2.3.2")
+    with pytest.raises(InputError, match="2 studies under one series UID"):
+        choose_series(find_series(tmp_path))
+
+
+def test_series_of_two_studies_are_said_to_be(tmp_path: Path) -> None:
+    write_series(tmp_path / "a", chest(), StudyInstanceUID="1.2.3.1", series=f"{SERIES}.1")
+    write_series(tmp_path / "b", chest(), StudyInstanceUID="1.2.3.2", series=f"{SERIES}.2")
+    assert choose_series(find_series(tmp_path))[0][1] == "lowest UID among equals of 2 eligible series in 2 studies"
+
+
+def test_of_two_kernels_in_one_series_the_same_one_is_kept_whatever_the_files_are_called(tmp_path: Path) -> None:
+    kept = set()
+    for folders in (("a", "b"), ("d", "c")):
+        for folder, kernel in zip(folders, ("B30f", "B70f"), strict=True):
+            write_series(tmp_path / folders[0][0] / folder, chest(), ConvolutionKernel=kernel)
+        kept.add(only(tmp_path / folders[0][0]).kernel)
+    assert len(kept) == 1
+
+
+def test_archives_in_a_folder_are_said_to_be_closed(tmp_path: Path) -> None:
+    (tmp_path / "scan.zip").write_bytes(b"PK")
+    with pytest.raises(InputError, match=r"packed in it \(1\) stays packed: unpack it first"):
+        find_series(tmp_path)

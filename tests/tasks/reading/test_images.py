@@ -78,6 +78,11 @@ def test_luna16_files_keep_their_series_uid(tmp_path: Path) -> None:
     assert read(write(tmp_path / f"{LUNA_UID}.mhd", chest())).series.uid == LUNA_UID
 
 
+@pytest.mark.parametrize("stem", ["19510203.20240101.120000", "1951.02.03.2024.01.01.12", "1.2.1951.02.03.20240101.4711"])
+def test_digits_and_dots_may_be_dates_and_are_no_uid(tmp_path: Path, stem: str) -> None:
+    assert read(write(tmp_path / f"{stem}.mha", chest())).series.uid.startswith("scan-")
+
+
 def test_the_raw_file_is_one_of_the_files(tmp_path: Path) -> None:
     (found,) = find_series(write(tmp_path / "a.mhd", chest()))
     assert [f.name for f in found.files] == ["a.mhd", "a.raw"]
@@ -151,6 +156,116 @@ def test_metaimage_with_bad_spacing(tmp_path: Path, spacing: str) -> None:
     ]
     path.write_text("\n".join(lines) + "\n")
     assert "spacing" in refused(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("Offset", "nan 0 0"),
+        ("Offset", "inf 0 0"),
+        ("Offset", "1e300 0 0"),
+        ("Offset", "x 0 0"),
+        ("Offset", "0 0"),
+        ("TransformMatrix", "nan 0 0 0 1 0 0 0 1"),
+        ("TransformMatrix", "1 0 0 0 1 0"),
+        ("TransformMatrix", "1 0 0 1 0 0 0 0 1"),
+        ("ElementToIntensityFunctionSlope", "2"),
+        ("ElementToIntensityFunctionOffset", "-1024"),
+        ("BinaryData", "False"),
+        ("ElementType", "MET_ASCII_CHAR"),
+    ],
+)
+def test_metaimage_with_what_simpleitk_passes_over(tmp_path: Path, field: str, value: str, capfd) -> None:
+    path = write(tmp_path / "bad.mhd", chest())
+    lines = [line for line in path.read_text().splitlines() if not line.startswith(f"{field} =")]
+    path.write_text("\n".join([*lines[:2], f"{field} = {value}", *lines[2:]]) + "\n")
+    refused(path)
+    assert capfd.readouterr() == ("", "")  # not even from the libraries below
+
+
+@pytest.mark.parametrize("harm", ["garbage", "cut", "flipped", "checksum cut"])
+def test_packed_metaimage_voxels_that_cannot_be_unpacked(tmp_path: Path, harm: str, capfd) -> None:
+    """SimpleITK hands out whatever lay in memory."""
+    path = tmp_path / "bad.mha"
+    write_packed(path, chest())
+    body = path.read_bytes()
+    end = body.index(b"LOCAL\n") + 6
+    packed = bytearray(body[end:])
+    if harm == "garbage":
+        packed = bytearray(b"z" * len(packed))
+    elif harm == "flipped":
+        packed[len(packed) // 2] ^= 0x55
+    else:
+        packed = packed[: len(packed) // 2 if harm == "cut" else -2]
+    path.write_bytes(body[:end] + packed)
+    assert "voxels cannot be read" in refused(path)
+    assert capfd.readouterr() == ("", "")
+
+
+def write_packed(path: Path, hu: np.ndarray) -> None:
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(hu)
+    image.SetSpacing((7.5, 7.0, 3.0))
+    sitk.WriteImage(image, str(path), useCompression=True)
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.int16, np.uint16, np.int32, np.float32, np.float64])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("suffix", [".mha", ".mhd"])
+def test_metaimage_voxels_are_simpleitks(tmp_path: Path, kind: type, packed: bool, suffix: str) -> None:
+    import SimpleITK as sitk
+
+    from tasks.reading.metaimage import metaimage_voxels
+
+    path = tmp_path / f"a{suffix}"
+    image = sitk.GetImageFromArray(np.random.default_rng(0).integers(0, 100, (5, 6, 7)).astype(kind))
+    sitk.WriteImage(image, str(path), useCompression=packed)
+    ours = metaimage_voxels(path, (5, 6, 7))
+    assert np.array_equal(ours, sitk.GetArrayFromImage(sitk.ReadImage(str(path))))
+    assert ours.dtype == kind
+
+
+def test_metaimage_with_a_header_before_its_voxels_or_big_endian(tmp_path: Path) -> None:
+    path, hu = write(tmp_path / "a.mhd", chest()), chest()
+    text = path.read_text()
+    path.with_suffix(".raw").write_bytes(b"x" * 100 + hu.tobytes())
+    for skip in (100, -1):
+        path.write_text(text.replace("ElementType", f"HeaderSize = {skip}\nElementType"))
+        assert np.array_equal(read(path).hu, hu)
+    path.write_text(text.replace("BinaryDataByteOrderMSB = False", "BinaryDataByteOrderMSB = True"))
+    path.with_suffix(".raw").write_bytes(hu.astype(">i2").tobytes())
+    assert np.array_equal(read(path).hu, hu)
+
+
+SROW, QUATERN = 280, 256
+
+
+@pytest.mark.parametrize("at", [SROW + 12, SROW, QUATERN, QUATERN + 12])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+def test_nifti_with_an_affine_that_is_no_place(tmp_path: Path, at: int, value: float, capfd) -> None:
+    refused(patched(write(tmp_path / "bad.nii", chest()), at, "f", value))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_nifti_whose_affines_disagree_says_which_one_is_used(tmp_path: Path) -> None:
+    same = load(read(write(tmp_path / "a.nii", chest(), DIRECTION)))
+    assert [q.code for q in same.qc if q.code == "two-affines"] == []
+    off = load(read(patched(write(tmp_path / "b.nii", chest(), DIRECTION), QUATERN + 12, "f", 40.0)))
+    (said,) = [q.message for q in off.qc if q.code == "two-affines"]
+    assert said == "the qform of the NIfTI puts voxels elsewhere: its sform is used"
+    assert off.geometry == same.geometry
+
+
+def test_nifti_with_sheared_axes_is_refused(tmp_path: Path) -> None:
+    path = patched(write(tmp_path / "bad.nii", chest()), 252, "2h", 0, 1)
+    assert "perpendicular" in refused(patched(path, SROW + 8, "f", 2.0))
+
+
+def test_nrrd_in_metres(tmp_path: Path) -> None:
+    path = write(tmp_path / "bad.nrrd", chest())
+    path.write_bytes(path.read_bytes().replace(b"kinds:", b'space units: "m" "m" "m"\nkinds:'))
+    assert "millimetres" in refused(path)
 
 
 def test_nrrd_without_orientation(tmp_path: Path) -> None:
