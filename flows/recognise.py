@@ -55,9 +55,9 @@ def ours(checkpoint: str) -> Recogniser:
 
 
 def published_model(model: str, path: Path | None) -> Recogniser:
-    from tasks.images.pretrained import DOWNLOAD, find_pretrained, published
+    from tasks.images.pretrained import DOWNLOAD, find_pretrained, published_as
 
-    weights = published(model)
+    weights = published_as(model, path)
     state = find_pretrained(model, DOWNLOAD if path is None else "", path or Path()).open()
     return with_model(model, state, weights)
 

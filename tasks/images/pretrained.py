@@ -36,6 +36,19 @@ def published(model: str) -> Any:
     return models.get_model_weights(model).DEFAULT  # type: ignore[attr-defined]
 
 
+def published_as(model: str, path: Path | None) -> Any:
+    """Which of the model's published weights the file is, by its checksum: they differ in their transforms. Else the default."""
+    from torchvision import models
+
+    default = published(model)
+    if path is None or not path.is_file():
+        return default
+    with path.open("rb") as f:
+        checksum = hashlib.file_digest(f, "sha256").hexdigest()
+    known: Any = models.get_model_weights(model)
+    return next((w for w in known if checksum.startswith(w.url.rpartition("-")[2].partition(".")[0])), default)
+
+
 def find_pretrained(model: str, given: str, path: Path) -> PretrainedSource:
     """given: ``download``, or anything else for the file at ``path``."""
     if given == DOWNLOAD:

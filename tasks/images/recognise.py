@@ -57,17 +57,17 @@ def with_checkpoint(trained: Trained) -> Recogniser:
 def with_model(model: str, state: dict[str, Tensor], weights: Any) -> Recogniser:
     """A torchvision model as published: its ImageNet classes and its own transforms (resize, crop, normalise)."""
     import torch
-    from torchvision import models
 
     from artifacts.errors import WeightsError
+    from tasks.nets.torchvision_nets import as_named_now, bare, with_versions
 
-    module = models.get_model(model, weights=None)
+    preprocess = weights.transforms()
+    module = bare(model, (preprocess.crop_size[0],) * 2)
     try:
-        module.load_state_dict(state)
+        module.load_state_dict(with_versions(as_named_now(state), module))
     except RuntimeError as e:
         raise WeightsError(f"these weights are not a {model}'s: {str(e).splitlines()[-1].strip()}") from e
     module.eval()
-    preprocess = weights.transforms()
 
     def ask(image: PIL.Image) -> NDArray[np.float32]:
         with torch.inference_mode():

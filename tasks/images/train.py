@@ -127,7 +127,24 @@ def network_of(card: Mapping[str, Any], pretrained: dict[str, Tensor] | None = N
     for child in module.modules():
         if isinstance(child, torch.nn.Conv2d):
             child.to(memory_format=torch.channels_last)
+    check_sees(module, card)
     return module
+
+
+def check_sees(module: nn.Module, card: Mapping[str, Any]) -> None:
+    """UsageError where a network of torchvision cannot take images of the size that it will be given."""
+    import torch
+
+    if card["architecture"] != "torchvision":
+        return  # ours were refused when they were built
+    size = card["arguments"]["size"]
+    try:
+        with torch.no_grad():
+            module.eval()(torch.zeros(1, 3, *size))
+    except (RuntimeError, ValueError, AssertionError) as e:
+        raise UsageError(
+            f"{card['name']} cannot see images of {size[0]} x {size[1]}: --set train.input_size=0 or a larger one"
+        ) from e
 
 
 def adopt(module: Any, pretrained: dict[str, Tensor]) -> None:

@@ -52,5 +52,5 @@ def build(name: str, **arguments: Any) -> nn.Module:
         raise WeightsError(f"no network is called '{name}'; did you mean {' or '.join(near)}?")
     try:
         return known[name](**arguments)
-    except (TypeError, ValueError, RuntimeError) as e:
+    except (TypeError, ValueError, RuntimeError, AssertionError) as e:
         raise WeightsError(f"the network {name} cannot be built with these arguments: {str(e).splitlines()[0]}") from e

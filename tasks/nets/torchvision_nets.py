@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from tasks.nets.registry import network
 
-OFF = {"googlenet": {"aux_logits": False, "init_weights": True}, "inception_v3": {"aux_logits": False, "init_weights": True}}
+GOOGLES = ("googlenet", "inception_v3")
+OLD_NAME = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)")  # in the published weights of the densenets
 
 
 def classifiers() -> list[str]:
@@ -35,11 +38,9 @@ class TorchvisionNet(nn.Module):
         frozen: bool = False,
     ):
         super().__init__()
-        from torchvision import models
-
         if channels != 3:
             raise ValueError("torchvision's models take three channels")
-        self.net = models.get_model(model, weights=None, **OFF.get(model, {}))
+        self.net = bare(model, size, **({"aux_logits": False, "init_weights": True} if model in GOOGLES else {}))
         self.frozen, self.classes = frozen, classes
         self.head = last_layer(self.net)
         self.replace_head()
@@ -60,12 +61,15 @@ class TorchvisionNet(nn.Module):
     def adopt(self, state: dict[str, Tensor]) -> None:
         """Take over published weights, all but the head's. ValueError where they are another model's."""
         mine = self.net.state_dict()
-        body = {k: v for k, v in state.items() if not k.startswith((f"{self.head}.", "aux", "AuxLogits"))}
+        body = {k: v for k, v in as_named_now(state).items() if not k.startswith((f"{self.head}.", "aux", "AuxLogits"))}
         want = {k for k in mine if not k.startswith(f"{self.head}.")}
         odd = sorted(want ^ body.keys()) or sorted(k for k in want if mine[k].shape != body[k].shape)
         if odd:
             raise ValueError(f"{odd[0]} does not fit, and {len(odd) - 1} more")
-        self.net.load_state_dict(body, strict=False)
+        self.net.load_state_dict(with_versions(body, self.net), strict=False)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        return super().load_state_dict(with_versions(state_dict, self), strict, assign)
 
     def train(self, mode: bool = True) -> TorchvisionNet:
         super().train(mode)
@@ -76,6 +80,31 @@ class TorchvisionNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x)
+
+
+def bare(model: str, size: Sequence[int], **more: Any) -> nn.Module:
+    """The model without weights, as torchvision builds it for its published ones, for images of ``size``."""
+    from torchvision import models
+
+    if model.startswith("vit_"):
+        more["image_size"] = size[0]
+    elif model.startswith("maxvit"):
+        more["input_size"] = tuple(size)
+    elif model in GOOGLES:
+        more = {"init_weights": False, **more, "transform_input": True}  # theirs saw images that were normalised otherwise
+    return models.get_model(model, weights=None, **more)
+
+
+def as_named_now(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Published weights by the names that the model's parts have today."""
+    return {OLD_NAME.sub(r"\1", name): value for name, value in state.items()}
+
+
+def with_versions(state: Mapping[str, Any], module: nn.Module) -> Mapping[str, Any]:
+    """``state`` with the versions of the module's parts, without which some (mnasnet) take no weights."""
+    versioned = OrderedDict(state)
+    versioned._metadata = module.state_dict()._metadata  # type: ignore[attr-defined]
+    return versioned
 
 
 def last_layer(net: nn.Module) -> str:

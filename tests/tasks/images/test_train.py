@@ -179,6 +179,54 @@ def test_weights_of_another_network_are_refused(published):
         trained(a_set(30), network="squeezenet1_1", frozen=True, input_size=32)
 
 
+def test_a_size_that_a_network_cannot_see_is_said():
+    for name, size in (("alexnet", 16), ("vit_b_32", 48)):
+        arguments = {"model": name, "classes": 3, "size": [size, size]}
+        with pytest.raises((UsageError, WeightsError), match=r"cannot (see|be built)"):
+            network_of({"name": name, "architecture": "torchvision", "arguments": arguments})
+
+
+def test_weights_go_in_whatever_their_parts_were_called_and_without_versions():
+    from tasks.nets.torchvision_nets import as_named_now
+
+    found = as_named_now(
+        {"features.denseblock1.denselayer2.norm.1.weight": torch.zeros(1), "features.norm0.bias": torch.zeros(1)}
+    )
+    assert list(found) == ["features.denseblock1.denselayer2.norm1.weight", "features.norm0.bias"]
+    arguments = {"model": "mnasnet0_5", "classes": 3, "size": [32, 32]}
+    module = build("torchvision", **arguments)
+    plain = dict(module.net.state_dict())
+    module.load_state_dict({f"net.{k}": v for k, v in plain.items()})
+    network_of({"name": "mnasnet0_5", "architecture": "torchvision", "arguments": arguments}, plain | {"classifier.1.bias": None})
+
+
+def test_a_file_of_published_weights_brings_its_own_transforms(tmp_path, monkeypatch):
+    import hashlib
+    from enum import Enum
+    from types import SimpleNamespace
+
+    from torchvision import models
+
+    from tasks.images.pretrained import published_as
+
+    (tmp_path / "old.pth").write_bytes(b"weights")
+    checksum = hashlib.sha256(b"weights").hexdigest()[:8]
+    old, new = (SimpleNamespace(url=f"https://x/resnet50-{c}.pth") for c in (checksum, "11ad3fa6"))
+
+    class Known(Enum):
+        OLD, DEFAULT = old, new
+
+        @property
+        def url(self):
+            return self.value.url
+
+    monkeypatch.setattr(models, "get_model_weights", lambda _: Known)
+    (tmp_path / "own.pth").write_bytes(b"other")
+    assert published_as("resnet50", tmp_path / "old.pth") is Known.OLD
+    assert published_as("resnet50", tmp_path / "own.pth") is Known.DEFAULT
+    assert published_as("resnet50", None) is Known.DEFAULT
+
+
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "densenet121", "vit_b_16"])
 @pytest.mark.slow
 def test_the_head_of_any_classifier_is_found(name):
