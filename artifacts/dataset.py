@@ -245,7 +245,8 @@ class Dataset:
         return [self._counts(name, self.in_split(name)) for name in SPLITS] + [self._counts("all", self.scans)]
 
     def by_fold(self) -> list[dict[str, Any]]:
-        return [self._counts(str(fold), self.in_fold(fold)) for fold in sorted({s.fold for s in self.scans})]
+        counted = [self._counts(str(fold), self.in_fold(fold)) for fold in sorted({s.fold for s in self.scans})]
+        return [{"fold": row.pop("split"), **row} for row in counted]
 
     def by_size(self) -> list[dict[str, Any]]:
         """Nodules by diameter: lower border included, upper not."""
@@ -277,7 +278,7 @@ class Dataset:
         s = self.summary()
         words = f"{s['scans']} scans of {s['patients']} patients, {s['nodules']} nodules, {s['candidates']} candidates"
         missing = f"; {s['missing']} scans named in the tables are not on disk" if self.missing else ""
-        tables = {"By split": self.by_split(), "By fold": [{"fold": r.pop("split"), **r} for r in self.by_fold()]}
+        tables = {"By split": self.by_split(), "By fold": self.by_fold()}
         if self.problems:
             tables["Problems"] = [{"what": p} for p in self.problems[:100]]
         sizes = {"nodules": [n.diameter_mm for n in self.nodules if not n.excluded]}

@@ -107,14 +107,26 @@ class Evaluation:
             tables["Segmentation"] = [{k: _rounded(v) for k, v in m["segmentation"].items()}]
         if malignancy := _malignancy_rows(m["malignancy"]):
             tables["Malignancy of nodules found"] = malignancy
-        calibrated = [{"probability": k} | {n: _rounded(v) for n, v in c.items()} for k, c in m["calibration"].items() if c]
-        if calibrated:
+        if calibrated := [_calibration_row(k, c) for k, c in m["calibration"].items() if c and 0 < c["positive"] < c["n"]]:
             tables["Calibration"] = calibrated
         for name, rows in m["by"].items():
             tables[f"By {name}"] = [{k: _rounded(v) for k, v in r.items()} for r in rows]
+        tables["What was evaluated"] = self._about_rows()
         if skipped := self.about.get("skipped"):
             tables["Not evaluated"] = [{"what": s} for s in skipped[:100]]
         return tables
+
+    def _about_rows(self) -> list[Row]:
+        a = self.about
+        said = {
+            "weights": a.get("weights") or "not named",
+            "data": a.get("data") or "not named",
+            "scans": f"{a['scans']} of {a['patients']} patients, {sum(not s['nodules'] for s in self.scans)} without a nodule",
+            "found": f"a finding whose nodule probability is above {a['nodule_threshold']:.3g}",
+            "malignant": f"a malignancy above {a['malignant_threshold']:.3g}",
+            "ranges": f"{a['bootstraps']} draws of the scans, seed {a['seed']}",
+        }
+        return [{"what": k, "": v} for k, v in said.items()]
 
     def charts(self) -> dict[str, bytes]:
         from artifacts.charts import confusion_matrix, froc, reliability, roc
@@ -122,19 +134,20 @@ class Evaluation:
         shown = {}
         if np.isfinite(self.curve).any():
             shown["FROC: sensitivity by false positives a scan, with 95 % of draws"] = froc({"all scans": tuple(self.curve)})
+        y, scores = self.graded()
+        graded = y.any() and not y.all()
+        if graded:
+            shown["Malignancy of nodules found"] = roc({name: _roc_curve(s, y) for name, s in scores.items()})
         rows = self.metrics["confusion"]
         said = [k for k in rows[0] if k != "truth"]
         counts = [[r[k] or 0 for k in said] for r in rows]
         shown["Confusion of nodules; non-nodules: candidates on nothing known"] = confusion_matrix(
             counts, [r["truth"] for r in rows], said
         )
-        y, scores = self.graded()
-        if y.any() and not y.all():
-            shown["Malignancy of nodules found"] = roc({name: _roc_curve(s, y) for name, s in scores.items()})
         p, right = self.sure()
-        if len(p):
+        if right.any() and not right.all():
             shown["Reliability of the nodule probability of findings"] = reliability(p, right)
-        if len(y):
+        if graded:
             shown["Reliability of the malignancy probability"] = reliability(next(iter(scores.values())), y)
         return shown
 
@@ -190,6 +203,12 @@ def _malignancy_rows(m: Row) -> list[Row]:
     if m.get("share of the gap closed") is not None:
         rows.append({"AUC of": "share of the gap from diameter to risk closed", "": _rounded(m["share of the gap closed"])})
     return rows if len(rows) > 1 else []
+
+
+def _calibration_row(name: str, c: Row) -> Row:
+    row = {"probability": name, "of": c["n"], "of which yes": c["positive"], "temperature": c["temperature"]}
+    row |= {"ECE": c["ece_before"], "ECE after scaling": c["ece_after"]}
+    return {k: _rounded(v) for k, v in row.items()}
 
 
 def _roc_curve(score: NDArray[np.float64], y: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

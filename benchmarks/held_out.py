@@ -41,8 +41,9 @@ def main() -> None:
 def run(asked: argparse.Namespace) -> None:
     from benchmarks.__main__ import hardware
     from benchmarks.weights_at import weights_at
-    from tasks.evaluation.phantoms import Trial, in_processes, phantoms_called
+    from tasks.evaluation.phantoms import Trial, phantoms_called
     from tasks.nets.network import settle_device, settle_precision
+    from tasks.processes import in_processes
 
     names = asked.weights or ["phantom"]
     weights = {Path(n).name: weights_at(n, asked.work / "weights") for n in names}

@@ -14,6 +14,7 @@ import pickle
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +51,7 @@ class BookSamples(Dataset[tuple[Tensor, Tensor]]):
         return len(self.targets)
 
     def __getitem__(self, k: int) -> tuple[Tensor, Tensor]:
-        import diskcache
-
-        x = torch.from_numpy(pickle.loads(gzip.decompress(diskcache.Cache(self.folder)[k]))).float().clamp(-1000, 1000)
+        x = torch.from_numpy(pickle.loads(gzip.decompress(opened(self.folder)[k]))).float().clamp(-1000, 1000)
         y = torch.as_tensor(self.targets[k])
         if self.slices:  # the book crops 64 x 64 at random and augments on the device
             j, i = torch.randint(0, x.shape[-1] - 63, (2,)).tolist()
@@ -66,12 +65,20 @@ class BookSamples(Dataset[tuple[Tensor, Tensor]]):
         return moved + 25 * torch.randn_like(moved), y
 
 
+@cache
+def opened(folder: str) -> Any:
+    """Once a process, as the book does."""
+    import diskcache
+
+    return diskcache.Cache(folder)
+
+
 def cached(folder: Path, hu: np.ndarray) -> str:
     import diskcache
 
-    with diskcache.Cache(str(folder), size_limit=2**34) as cache:
+    with diskcache.Cache(str(folder), size_limit=2**34) as there:
         for k, box in enumerate(hu):
-            cache[k] = gzip.compress(pickle.dumps(box, protocol=5), compresslevel=1)
+            there[k] = gzip.compress(pickle.dumps(box, protocol=5), compresslevel=1)
     return str(folder)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,7 +24,7 @@ from artifacts.home import find_weights
 from artifacts.private_index import PrivateIndex
 from artifacts.store import Ref, Store
 from flows.console import TerminalWatcher, watcher, watching, wide_console
-from flows.dataset import Gathered, gather, remembered
+from flows.dataset import Gathered, gather, known_of
 from flows.form import Device, PrecisionField, form
 from flows.scans import Scan, recognised
 from flows.settle import open_index, open_store, settle, without_paths
@@ -40,7 +40,6 @@ from tasks.outline import OutlineParams, outline
 from tasks.patch import PatchParams, patch
 from tasks.segment import segment
 from tasks.stage import Params, Stage
-from tasks.training.labels import LabelMap, read_digest
 from tasks.training.truth import Truth, truth_of
 
 Want = Literal["examples", "patches", "mined"]
@@ -188,7 +187,7 @@ class Cutting:
 
     def line(self, line: Runner, source: Source, uid: str) -> dict[Want, Ref]:
         """From a scan to what is wanted of it: one line a stage."""
-        truth = self.truth(uid)
+        truth = known_of(self.found, uid, self.index)
         made: dict[Want, Ref] = {}
         volume = line(load, scan=source)
         lung_mask = line(outline, volume=volume)
@@ -201,14 +200,6 @@ class Cutting:
             lumps = line(group, volume=volume, lung_mask=lung_mask, heat_map=heat_map, threshold=self._mining.threshold)
             made["mined"] = line(mine, volume=volume, lumps=lumps, truth=truth.for_crops())
         return made
-
-    def truth(self, uid: str) -> Truth:
-        """With the label map that lies beside the scan, where one does."""
-        truth, path = truth_of(self.found.dataset, uid), self.found.raw.labels.get(uid)
-        if path is None:
-            return truth
-        with without_paths():
-            return replace(truth, label_map=LabelMap(path, remembered(self.index, read_digest, path)))
 
     @property
     def _mining(self) -> MineParams:

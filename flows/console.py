@@ -59,7 +59,7 @@ class TerminalWatcher:
     def finished(self, stage: str, ref: Ref, outcome: Outcome, seconds: float) -> None:
         self.close()
         mark = "[cyan]reused[/]" if outcome.reused else "[green]ran   [/]"
-        line = f"{stage:<15}{mark} {seconds:6.2f} s  [dim]{ref}[/]  {outcome.headline}"
+        line = f"{stage:<14} {mark} {seconds:6.2f} s  [dim]{ref}[/]  {outcome.headline}"
         self.console.print(line, highlight=False, soft_wrap=True)
 
     def say(self, text: str) -> None:

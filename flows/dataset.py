@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +23,8 @@ from tasks.reading.found import FoundSeries
 from tasks.reading.header_index import HeaderIndex
 from tasks.reading.images import image_files, image_suffix
 from tasks.reading.read import READER
+from tasks.training.labels import LabelMap, read_digest
+from tasks.training.truth import Truth, truth_of
 
 LOOKS = 1  # rises whenever the same file would be seen otherwise
 
@@ -66,6 +68,15 @@ def gather(
 def series_in(headers: HeaderIndex, folder: Path) -> list[FoundSeries]:
     """Every series below ``folder``; only files that are new or changed are opened."""
     return [headers.found(seen) for seen in headers.look([folder]).seen.values() if seen.kind == "series"]
+
+
+def known_of(found: Gathered, uid: str, index: PrivateIndex) -> Truth:
+    """What the data set says of a scan, with the label map that lies beside it, where one does."""
+    truth, path = truth_of(found.dataset, uid), found.raw.labels.get(uid)
+    if path is None:
+        return truth
+    with without_paths():
+        return replace(truth, label_map=LabelMap(path, remembered(index, read_digest, path)))
 
 
 Seen = TypeVar("Seen")

@@ -17,7 +17,7 @@ from artifacts.home import find_weights
 from artifacts.private_index import PrivateIndex
 from artifacts.store import Ref, Store
 from flows.console import watcher
-from flows.dataset import Gathered, gather
+from flows.dataset import Gathered, gather, known_of
 from flows.form import Device, PrecisionField, Weights, form
 from flows.nodule_line import STAGES as LINE
 from flows.nodule_line import findings_line
@@ -35,7 +35,6 @@ from tasks.line import UNKNOWN, Line, Plan, Runner, Source, parse_params
 from tasks.load import LoadParams
 from tasks.measure import MeasureParams
 from tasks.stage import Params, Stage
-from tasks.training.truth import truth_of
 
 SplitName = Literal["train", "validation", "test", "all"]
 STAGES: dict[str, Stage] = LINE | {s.name: s for s in (dataset_stage, assess, evaluate_stage)}
@@ -162,7 +161,7 @@ class Evaluating:
             lumps=found.lumps,
             nodule_scores=found.nodule_scores,
             findings=found.findings,
-            reference=reference_of_scan(truth_of(self.found.dataset, uid)),
+            reference=reference_of_scan(known_of(self.found, uid, self.index)),
             suspicious_above=self.checkpoints["segmenter"].card.threshold,
         )
 

@@ -19,7 +19,15 @@ from flows.evaluate import evaluate, parsed, read_evaluation
 from flows.settle import open_index, open_store, settle
 from tasks.evaluation.breakdown import probability_at
 
-SHOWN = ("Sensitivity (FROC, LUNA16's rule)", "Confusion of nodules", "Where missed nodules were lost", "By size")
+SHOWN = (
+    "Sensitivity (FROC, LUNA16's rule)",
+    "Confusion of nodules",
+    "Where missed nodules were lost",
+    "Segmentation",
+    "Malignancy of nodules found",
+    "Calibration",
+    "By size",
+)
 ROLE: dict[str, Role] = {"nodule": "nodule", "malignant": "malignancy"}
 
 
@@ -110,16 +118,23 @@ def write_calibrated(text: str, weights: str, name: str, false_a_scan: float | N
     folder = weights_folder() / name
     if folder.exists() and not replace:
         raise UsageError(f"weights '{name}' exist already: choose another name, or say --replace")
+    fits = {what: fitted for what in ROLE if (fitted := made.metrics["calibration"][what])}
+    if not fits:
+        raise InputError("the evaluation has nothing to fit a temperature to: that takes findings on nodules and false ones")
     cards: dict[Role, Card] = {role: c.card for role, c in checkpoints.items()}
-    for what, role in ROLE.items():
-        if fitted := made.metrics["calibration"][what]:
-            cards[role] = calibrated(cards[role], fitted, made.about["data"], _threshold(made, what, false_a_scan))
+    for what, fitted in fits.items():
+        role = ROLE[what]
+        cards[role] = calibrated(cards[role], fitted, made.about["data"], _threshold(made, what, false_a_scan))
     with explained("write"):
         for role, checkpoint in checkpoints.items():
             write_checkpoint(folder, cards[role], checkpoint.tensors())
-    for role, card in cards.items():
-        if card.temperature != checkpoints[role].card.temperature:
-            print(f"{role}: temperature {card.temperature:.3f}, threshold {card.threshold:.3f}")
+    for what, role in ROLE.items():
+        of = (
+            f"fitted to {fits[what]['n']} of its probabilities"
+            if what in fits
+            else "as it was, for one of its classes is missing"
+        )
+        print(f"{role}: temperature {cards[role].temperature:.3f}, threshold {cards[role].threshold:.3f}; {of}")
     print(f"weights '{name}': use them with `hounsfield screen PATH --weights {name}`")
 
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
-
 from artifacts.checkpoint import Checkpoint
 from artifacts.store import Ref, Store
 from flows.console import watcher
+from tasks import processes
 from tasks.cut import CutParams
 from tasks.line import Line
 from tasks.patch import PatchParams
@@ -61,32 +57,16 @@ def cut_one(root: Path, patches: bool, segmenter: Any, params: Mapping[str, Para
     return ref
 
 
-def one_thread_while_parent_lives() -> None:
-    """For a process of a pool: one thread for torch, and an end when its parent is killed."""
-
-    def end_with_parent() -> None:
-        parent = multiprocessing.parent_process()
-        if parent:
-            parent.join()
-            os._exit(1)
-
-    torch.set_num_threads(1)
-    threading.Thread(target=end_with_parent, daemon=True).start()
-
-
 def in_processes(what: str, work: Callable[[Any], Result], over: Sequence[Any], workers: int, say: Say) -> list[Result]:
-    """``work`` on every one, several at once, in order; says how far it is. CTRL-C ends it, what is whole is kept."""
-    started, results = time.perf_counter(), []
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=one_thread_while_parent_lives) as pool:
-        try:
-            for result in pool.map(work, over) if workers > 1 and len(over) > 1 else map(work, over):
-                results.append(result)
-                if len(results) in (1, len(over)) or len(results) % 10 == 0:
-                    each = (time.perf_counter() - started) / len(results)
-                    left = each * (len(over) - len(results)) / 60
-                    say(f"{what}: {len(results)} of {len(over)}, {each:.1f} s each, {left:.1f} min to go")
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return results
+    """``tasks.processes.in_processes`` that says how far it is. CTRL-C ends it, what is whole is kept."""
+    started, done = time.perf_counter(), 0
+
+    def said(_result: Result) -> None:
+        nonlocal done
+        done += 1
+        if done in (1, len(over)) or done % 10 == 0:
+            each = (time.perf_counter() - started) / done
+            left = each * (len(over) - done) / 60
+            say(f"{what}: {done} of {len(over)}, {each:.1f} s each, {left:.1f} min to go")
+
+    return processes.in_processes(work, over, workers, said)

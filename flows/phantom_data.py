@@ -5,10 +5,8 @@ from __future__ import annotations
 import csv
 import errno
 import json
-import multiprocessing
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +16,7 @@ from artifacts.errors import InputError, StoreError, UsageError
 from flows.console import wide_console
 from tasks.phantom.folder import Format, Record, bright_places, read_records, write_scan, write_tables
 from tasks.phantom.style import Style
+from tasks.processes import in_processes
 
 MADE_OF = "phantoms.json"
 
@@ -49,7 +48,7 @@ def make_phantoms(
     wanted = Wanted(style, how, nodule_free, small, GENERATOR if style == "varied" else "classic")
     claim(folder, asdict(wanted))
     missing = [s for s in seeds if s not in read_records(folder)]
-    in_processes(partial(one_phantom, folder, wanted), missing, workers, "phantoms", folder)
+    make_each(partial(one_phantom, folder, wanted), missing, workers, "phantoms", folder)
     tell(folder, write_tables(folder), as_json)
 
 
@@ -85,13 +84,15 @@ def claim(folder: Path, wanted: Record) -> None:
         raise StoreError(f"the folder cannot be written to ({e.strerror}): give another", private=str(folder)) from None
 
 
-def in_processes(work: Callable[[int], Any], over: Sequence[int], workers: int | None, what: str, folder: Path) -> None:
+def make_each(work: Callable[[int], Any], over: Sequence[int], workers: int | None, what: str, folder: Path) -> None:
     """``work`` on each number, several at once, with a bar; tables are written even where it is stopped halfway."""
-    workers = min(workers or os.cpu_count() or 1, max(len(over), 1))
-    console = wide_console()
+    from rich.console import Console
+    from rich.progress import Progress
+
     try:
-        for _ in _bar(console, _done(work, over, workers), len(over), what):
-            pass
+        with Progress(console=Console(stderr=True), disable=not over) as bar:
+            task = bar.add_task(what, total=len(over))
+            in_processes(work, over, workers or os.cpu_count() or 1, lambda _made: bar.advance(task))
     except OSError as e:
         if e.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StoreError("the disk is full: make room and give the same command again, it goes on where it was") from None
@@ -99,25 +100,6 @@ def in_processes(work: Callable[[int], Any], over: Sequence[int], workers: int |
     finally:
         if read_records(folder):
             write_tables(folder)
-
-
-def _done(work: Callable[[int], Any], over: Sequence[int], workers: int) -> Any:
-    if workers == 1:
-        yield from map(work, over)
-        return
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
-    try:
-        for future in as_completed([pool.submit(work, k) for k in over]):
-            yield future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _bar(console: Any, results: Any, total: int, what: str) -> Any:
-    from rich.console import Console
-    from rich.progress import track
-
-    yield from track(results, description=what, total=total, console=Console(stderr=True), disable=not total)
 
 
 def tell(folder: Path, records: dict[int, Record], as_json: bool) -> None:

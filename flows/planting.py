@@ -12,7 +12,7 @@ import numpy as np
 
 from artifacts.errors import InputError
 from artifacts.geometry import Vector
-from flows.phantom_data import claim, in_processes, tell
+from flows.phantom_data import claim, make_each, tell
 from tasks.phantom.folder import Format, bright_places, read_records, write_scan, write_tables
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def plant_into(
     missing = [s for s in seeds if s not in read_records(folder)]
     if missing:
         work = partial(one_planted, folder, how, volume, outline(volume), nodules, there)
-        in_processes(work, missing, 1, "planted scans", folder)
+        make_each(work, missing, 1, "planted scans", folder)
     tell(folder, write_tables(folder), as_json)
 
 

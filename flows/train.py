@@ -101,7 +101,9 @@ class Job:
         given: dict[str, Any] = {}
         if self.start:
             given["start"] = CheckpointSource(find_weights(self.start)[STARTS_FROM[self.role]])
-        given["patches" if self.role == "segmenter" else "examples"] = self.parts()
+        given["patches" if self.role == "segmenter" else "examples"] = parts = self.parts()
+        if "validation" not in {self.store.manifest(p).summary.get("split") for p in parts}:
+            watcher().say("! no scan is in the validation part: nothing is watched, the last epoch is kept")
         settled = {"params": {stage.name: self.train}, "compute": self.compute, "device": device_of(self.compute)}
         line = Line(self.store, f"train-{self.role}", watcher=watcher(), **settled)  # type: ignore[arg-type]
         try:

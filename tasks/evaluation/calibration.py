@@ -49,9 +49,9 @@ def fit_temperature(p: ArrayLike, truth: ArrayLike) -> float:
 
 
 def calibration(p: ArrayLike, truth: ArrayLike, scan: ArrayLike) -> Calibration | None:
-    """Of probabilities ``[n]`` with their truth and the scan each is of; None where there is nothing."""
+    """Of probabilities ``[n]`` with their truth and the scan each is of; None where a class is missing."""
     probability, y, of = np.asarray(p, dtype=np.float64), np.asarray(truth, dtype=bool), np.asarray(scan)
-    if not len(y):
+    if y.all() or not y.any():
         return None
     return Calibration(
         len(y), int(y.sum()), fit_temperature(probability, y), ece(probability, y), ece(_scaled_by_others(probability, y, of), y)

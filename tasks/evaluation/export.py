@@ -98,4 +98,5 @@ def _false(m: Row) -> str:
 
 
 def _where(row: Row) -> str:
-    return f"LPS {', '.join(f'{v:.0f}' for v in row['center_lps_mm'])} in …{row['uid'][-8:]}"
+    scan = f"…\u2060{row['uid'][-8:]}"  # a word joiner: no line breaks here
+    return f"LPS {', '.join(f'{v:.0f}' for v in row['center_lps_mm'])} in {scan}"

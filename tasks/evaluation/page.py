@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -38,13 +38,22 @@ def _template() -> Template:
     made = Environment(
         loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    made.filters |= {"uri": _uri, "cell": _cell, "number": lambda v: isinstance(v, int | float) and not isinstance(v, bool)}
+    made.filters |= {"uri": _uri, "cell": _cell, "number": _number, "numbers": _numbers}
     return made.get_template("evaluation.html.j2")
 
 
 def _uri(picture: bytes) -> str:
     kind = "png" if picture.startswith(b"\x89PNG") else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _numbers(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
+    """Whether the column holds numbers, and perhaps gaps."""
+    return any(_number(r.get(column)) for r in rows)
 
 
 def _cell(value: Any) -> str:

@@ -73,27 +73,6 @@ class Trial:
         return [Assessment.read(self.place(name, seed)) for seed in seeds]
 
 
-def in_processes(work: Callable[[int], int], seeds: Sequence[int], workers: int, said: Callable[[int], None]) -> None:
-    """``work`` on every seed in processes of one thread each; ``said`` hears of each that is done, as it is done."""
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor, as_completed
-
-    if workers == 1:
-        for seed in seeds:
-            said(work(seed))
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_one_thread) as pool:
-        for done in as_completed([pool.submit(work, seed) for seed in seeds]):
-            said(done.result())
-
-
-def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
-
-
 def classic(seed: int) -> Phantom:
     """The classic phantom of a seed; even seeds have no nodule."""
     from tasks.phantom import make_phantom

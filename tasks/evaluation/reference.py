@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,13 +67,26 @@ def reference_of_phantom(phantom: Phantom) -> Reference:
 
 
 def reference_of_scan(truth: Truth) -> Reference:
-    """What a data set says of a scan. Its nodules are outlined where readers drew around all of them."""
-    nodules = (*truth.nodules, *truth.excluded)
-    drawn_all = bool(truth.rings) and all(truth.rings)
+    """What a data set says of a scan. Nodules are outlined where a label map came with it, or readers drew around all of them."""
+    outlined: Callable[[Volume], Labels] | None = None
+    if truth.label_map:
+        outlined = partial(_labelled, truth)
+    elif truth.rings and all(truth.rings):
+        outlined = partial(_drawn, truth)
     scan = truth.scan
-    return Reference(
-        scan.uid, scan.patient, nodules, outlined=(lambda volume: _drawn(truth, volume)) if drawn_all else None, of=truth.digest
-    )
+    return Reference(scan.uid, scan.patient, (*truth.nodules, *truth.excluded), outlined=outlined, of=truth.digest)
+
+
+def _labelled(truth: Truth, volume: Volume) -> Labels:
+    """uint16 ``[z, y, x]``: what the label map holds."""
+    from tasks.training.masks import in_label_map
+
+    there, labels = in_label_map(truth, volume.geometry), np.zeros(volume.hu.shape, dtype=np.uint16)
+    for k, nodule in enumerate(truth.nodules):
+        if nodule.row in there:
+            box, mask = there[nodule.row]
+            labels[box][mask] = k + 1
+    return labels
 
 
 def _drawn(truth: Truth, volume: Volume) -> Labels:

@@ -62,7 +62,7 @@ def write_scan(
         "number": number,
         "scan": {"subset": number % SUBSETS, **facts, **_grid(volume)},
         "nodules": [_nodule(n) for n in nodules],
-        "others": [[round(float(v), 3) for v in p] for p in others_lps_mm],
+        "others": [list(p) for p in dict.fromkeys(tuple(round(float(v), 3) for v in p) for p in others_lps_mm)],
         "excluded": [[*center, diameter] for center, diameter in excluded],
     }
     (folder / RECORDS).mkdir(exist_ok=True)

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from artifacts.nifti import label_map
 from tests.flows.in_process import InProcess
 from tests.luna_folder import luna_folder
 
@@ -18,6 +19,10 @@ def evaluated(tmp_path_factory):
     """(command line, folder, what it printed): two phantoms with nodules, one without, and one scan that is broken."""
     home = tmp_path_factory.mktemp("evaluate")
     folder = luna_folder(home / "luna", (1, 2), (3, 4))
+    (folder.root / "labels").mkdir()
+    for p in folder.phantoms.values():
+        body = label_map(p.nodule_labels, p.volume.geometry, "nodules")
+        (folder.root / "labels" / f"{p.volume.series.uid}.nii.gz").write_bytes(body)
     broken = next((folder.root / "subset4").glob("*.raw"))
     broken.write_bytes(broken.read_bytes()[: broken.stat().st_size // 2])
     cli = InProcess(home / "home")
@@ -35,6 +40,13 @@ def test_every_scan_counts_and_the_broken_one_is_said(evaluated):
     (skipped,) = about["skipped"]
     assert skipped.startswith(folder.phantoms[4].volume.series.uid)
     assert str(folder.root) not in json.dumps(done.json)
+
+
+def test_label_maps_say_how_well_it_segments(evaluated):
+    done = evaluated[2]
+    segmentation = done.json["metrics"]["segmentation"]
+    assert segmentation["scans"] == 3
+    assert 0 < segmentation["dice"] < 1
 
 
 def test_the_page_and_the_ledger_are_there(evaluated):

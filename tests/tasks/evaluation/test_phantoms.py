@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from artifacts.home import SHIPPED_WEIGHTS
-from tasks.evaluation.phantoms import Trial, in_processes, phantoms_called
+from tasks.evaluation.phantoms import Trial, phantoms_called
 from tasks.evaluation.reference import reference_of_phantom
 from tasks.phantom import make_phantom
 from tasks.phantom.splits import SEEDS, split_of
+from tasks.processes import in_processes
 
 made: list[int] = []
 
