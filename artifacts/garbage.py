@@ -1,7 +1,8 @@
 """Garbage: which artifacts nothing kept needs, which of them go first, and how one goes.
 
-Kept are the last reports of each scan, everything of a kind that no scan's line makes (evaluations, trained networks, …: they
-cost hours), what runs in progress use, and all that those were made of. Everything else can be computed again from its scan.
+Kept are the last reports of each scan and what runs in progress use, with all that those were made of; everything of a kind that
+no scan's line makes (evaluations, trained networks, …: they cost hours), for itself: the volumes that were evaluated can be made
+again; and what training reads, as it was last cut of each scan. Everything else can be computed again from its scan.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from artifacts.store import Ref, Store
 
 # what a scan's line makes is made again in minutes; everything else is kept for itself
 KINDS = ("volume", "lungmask", "heatmap", "lumps", "crops", "scores", "findings", "report", "comparison")
+CUT = ("examples", "patches")  # what training reads: seconds a scan, hours a data set
 STAGES = ("load", "outline", "segment", "group", "crop", "classify", "grade", "measure", "report", "compare")
 
 
@@ -39,8 +41,8 @@ class Item:
 
     @property
     def remade(self) -> bool:
-        """Whether screening its scan makes it again."""
-        return self.ref.kind in KINDS and (self.damaged or self.stage in STAGES)
+        """Whether screening its scan, or cutting it for training, makes it again."""
+        return self.ref.kind in CUT or (self.ref.kind in KINDS and (self.damaged or self.stage in STAGES))
 
 
 @dataclass
@@ -56,12 +58,18 @@ class Census:
         return sum(i.bytes for i in [*self.kept, *self.garbage])
 
 
-def census(store: Store, keep_last: int = 1) -> Census:
-    """Tell what is to be kept from the rest. ``keep_last``: reports of each scan, the newest ones."""
+def census(store: Store, keep_last: int = 1, crops: bool = False) -> Census:
+    """Tell what is to be kept from the rest. ``keep_last``: reports of each scan, the newest ones.
+
+    crops: what training reads goes too, though no other cut has taken its place.
+    """
     counted = Census(using.begin(store.root / "uses"))
     items = {i.ref.digest: i for i in (_item(store, r) for r in store.refs()) if i}
     used = using.in_use(store.root / "uses", counted.since)
-    kept = _with_ancestors(items, {*_roots(store, items.values(), keep_last), *used}, _remembered_needs(store))
+    remembered = _remembered_needs(store)
+    kept = _with_ancestors(items, {*_last_reports(store, items.values(), keep_last), *used}, remembered)
+    last_cut: set[str] = set() if crops else set(remembered)
+    kept |= {d for d, i in items.items() if not i.remade or (i.ref.kind in CUT and not i.damaged and d in last_cut)}
     counted.kept = [i for d, i in items.items() if d in kept]
     counted.garbage = _in_order({d: i for d, i in items.items() if d not in kept})
     return counted
@@ -148,14 +156,12 @@ def _needs(m: Manifest) -> frozenset[str]:
     return frozenset(parent.rpartition(":")[2] for parent in m.parents.values())
 
 
-def _roots(store: Store, items: Iterable[Item], keep_last: int) -> set[str]:
-    """Digests of what is kept for itself: of each scan the report last asked for and the newest; what no scan's line makes."""
+def _last_reports(store: Store, items: Iterable[Item], keep_last: int) -> set[str]:
+    """Digests: of each scan the report last asked for, and the newest."""
     roots: set[str] = set()
     reports: dict[str, list[Item]] = {}
     for item in items:
-        if not item.remade:
-            roots.add(item.ref.digest)
-        elif item.ref.kind == "report" and not item.damaged:
+        if item.remade and item.ref.kind == "report" and not item.damaged:
             reports.setdefault(item.scan, []).append(item)
     for scan, made in reports.items():
         last = store.last_recipe(scan, "report")

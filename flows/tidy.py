@@ -72,11 +72,13 @@ def collect(
     limit: int | None = None,
     older_than_s: float | None = None,
     keep_last: int = 1,
+    crops: bool = False,
     dry: bool = False,
     each: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> Collected:
-    """Remove the garbage of ``store``, oldest first. limit: bytes at which to stop; older_than_s: leave what is younger."""
-    counted: Census = census(store, keep_last)
+    """Remove the garbage of ``store``, oldest first. limit: bytes at which to stop; older_than_s: leave what is younger;
+    crops: what training reads too."""
+    counted: Census = census(store, keep_last, crops)
     before = time.time() - older_than_s if older_than_s is not None else None
     going = chosen(counted, limit, before)
     stale = stale_workspaces(store, time.time() - WORKSPACE_S)
@@ -109,6 +111,7 @@ def tidy(
     ] = None,
     older_than: Annotated[str | None, form("Older than", "Leave what is younger: 30d, 12h")] = None,
     keep_last: Annotated[int, form("Keep last", "Reports kept of each scan, with all they were made of", ge=0, le=1000)] = 1,
+    crops: Annotated[bool, form("Crops", "Also what training reads; the next training cuts it again from the scans")] = False,
     prefect_days: Annotated[
         int | None,
         form("Prefect days", "Forget Prefect's runs that ended longer ago, with their pages; empty: none", ge=1, le=3650),
@@ -122,6 +125,7 @@ def tidy(
         limit=bytes_of(limit) if limit else None,
         older_than_s=seconds_of(older_than) if older_than else None,
         keep_last=keep_last,
+        crops=crops,
         dry=dry_run,
     )
     watcher().say(collected.headline())

@@ -27,6 +27,9 @@ def gc(
     keep_last: Annotated[
         int, typer.Option(min=0, help="Reports kept of each scan, newest first, with all they were made of")
     ] = 1,
+    crops: Annotated[
+        bool, typer.Option("--crops", help="Also what training reads; the next training cuts it again from the scans")
+    ] = False,
     prefect_days: Annotated[
         int | None, typer.Option(min=1, help="Forget Prefect's runs that ended more days ago, with their previews and logs")
     ] = None,
@@ -36,8 +39,8 @@ def gc(
 ) -> None:
     """Make space: what no kept run needs goes, oldest first. Never what a run in progress uses.
 
-    Kept are the last report of each scan with all it was made of, trained networks and evaluations. All else is made again by
-    the same command that made it.
+    Kept are the last report of each scan with all it was made of, trained networks and evaluations, and what training reads, as
+    it was last cut of each scan. All else is made again by the same command that made it.
     """
     from flows.settle import open_store, use_store
     from flows.tidy import collect
@@ -45,7 +48,7 @@ def gc(
 
     use_store(store)
     size, age = bytes_of(limit) if limit else None, seconds_of(older_than) if older_than else None
-    collected = collect(open_store(), limit=size, older_than_s=age, keep_last=keep_last, dry=dry_run)
+    collected = collect(open_store(), limit=size, older_than_s=age, keep_last=keep_last, crops=crops, dry=dry_run)
     shown: dict[str, Any] = collected.as_json()
     if not as_json:
         print_collected(collected)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from artifacts import using
+from artifacts.artifact import Preview
 from artifacts.garbage import census, chosen, remove, stale_workspaces
 from artifacts.store import Store
 from tasks.line import Line
@@ -99,6 +100,47 @@ def test_the_report_last_asked_for_counts_as_the_last_though_it_was_only_reused(
 def test_what_no_screening_makes_stays(store):
     toy_line(Line(store, "5ca9" * 8), Scan([1, 2]))
     assert going(store, keep_last=0) == []
+
+
+class Examples(Sum):
+    kind: ClassVar[str] = "examples"
+
+    def preview(self, inputs) -> Preview:
+        return Preview(f"{self.value}")
+
+
+class Trained(Examples):
+    kind: ClassVar[str] = "trained"
+
+
+@stage("cut", version=1, params=AddParams)
+def cut(numbers: Volume, params: AddParams = AddParams()) -> Examples:
+    return Examples(int(numbers.values.sum()) + params.offset)
+
+
+@stage("train", version=1, params=AddParams)
+def train(numbers: Examples, params: AddParams = AddParams()) -> Trained:
+    return Trained(numbers.value)
+
+
+def cut_and_train(store, offset):
+    """As a training does it: the volume, its crops, the network; refs of all three."""
+    line = Line(store, "5ca9" * 8, params={"cut": AddParams(offset=offset)})
+    volume = line(load, scan=Scan([1, 2, 3], "5ca9" * 8))
+    crops = line(cut, numbers=volume)
+    trained = line(train, numbers=crops)
+    store.forget()
+    return volume, crops, trained
+
+
+def test_of_what_training_reads_the_last_cut_stays_unless_it_is_asked_for(store):
+    volume, old, first = cut_and_train(store, 1)
+    _, last, second = cut_and_train(store, 2)
+    assert set(going(store)) == {volume, old}, "trained networks stay, what they were made of need not"
+    assert {i.ref for i in census(store, crops=True).garbage} == {volume, old, last}
+    collect(store)
+    assert {r for r in store.refs() if r.kind != "volume"} == {last, first, second}
+    assert cut_and_train(store, 1) == (volume, old, first)
 
 
 def made_ago(store, ref, seconds):
