@@ -65,7 +65,8 @@ def train_malignancy(
     scans = scans_of(examples)
     roles = roles_of(scans, params.left_out_fold)
     check_apart(scans, roles, start)
-    table = gathered([examples[k] for k in roles["train"]], graded, in_memory=in_memory(compute))
+    known = "a nodule whose malignancy is known: the tables need mal_bool, malignancy or label"
+    table = gathered([examples[k] for k in roles["train"]], graded, in_memory=in_memory(compute), what=known)
     if start:
         params = as_in(params, start.card)
     malignant, target = table.malignant == 1, targets(table.malignant, table.risk, params.soft)

@@ -62,11 +62,12 @@ def gathered(
     wanted: Callable[[Examples], NDArray[np.bool_]],
     most: int | None = None,
     in_memory: bool | None = None,
+    what: str = "a crop",
 ) -> Table:
-    """The ``wanted`` crops of several scans, at most ``most``, evenly over all."""
+    """The ``wanted`` crops of several scans, at most ``most``, evenly over all. ``what`` they are, for the error of none."""
     rows = [np.flatnonzero(wanted(p)) for p in parts]
     if not sum(map(len, rows)):
-        raise TrainingError("there is nothing to train on: no scan of the training part has a crop of the kind that is wanted")
+        raise TrainingError(f"there is nothing to train on: of {len(parts)} scans none has {what}")
     if most:
         kept = set(spread(sum(map(len, rows)), most))
         ends = np.cumsum([0, *map(len, rows)])

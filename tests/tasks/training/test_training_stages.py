@@ -164,6 +164,9 @@ def test_graders_need_both_classes_and_segmenters_a_nodule() -> None:
     benign.malignant = np.where(benign.label == 1, 0, -1).astype(np.int8)
     with pytest.raises(TrainingError, match="none of the 12 crops of graded nodules is malignant"):
         train_malignancy([benign], params=TrainMalignancyParams(**SMALL))
+    benign.malignant[:] = -1
+    with pytest.raises(TrainingError, match="of 1 scans none has a nodule whose malignancy is known"):
+        train_malignancy([benign], params=TrainMalignancyParams(**SMALL))
     empty = made_patches(0)
     empty.nodule[:] = -1
     with pytest.raises(TrainingError, match="shows a nodule"):
