@@ -89,12 +89,13 @@ def inbox(
         run = ledger.begin(began)
         came = Counter(e.state for e in decided.written if e.state == "refused")  # by their headers alone
         progress = Progress("inbox", len(decided.due), crew.settled)
-        for result in each(_jobs(in_hand(decided, rows, look, headers), given, series, index, ledger), crew):
-            entry = came_to(rows[result.name], result, given, time.time())
-            ledger.put(entry)
-            _remember(index, result, look.seen[result.name].folders)
-            came[entry.state] += 1
-            progress.step(f"{entry.name}: {entry.state}{f': {entry.why}' if entry.why else ''}", result.seconds)
+        with given_back(ledger):
+            for result in each(_jobs(in_hand(decided, rows, look, headers), given, series, index, ledger), crew):
+                entry = came_to(rows[result.name], result, given, time.time())
+                ledger.put(entry)
+                _remember(index, result, look.seen[result.name].folders)
+                came[entry.state] += 1
+                progress.step(f"{entry.name}: {entry.state}{f': {entry.why}' if entry.why else ''}", result.seconds)
         ledger.end(run, time.time(), came)
         publish_inbox(ledger, run)
     return dict(came)
@@ -113,6 +114,16 @@ def only_run() -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def given_back(ledger: Ledger) -> Iterator[None]:
+    """What a cancelled run had in hand is not to blame: it is due again, without waiting, and no try of it counts."""
+    try:
+        yield
+    except BaseException:
+        ledger.put(*(replace(e, state="due", tries=max(e.tries - 1, 0)) for e in ledger.entries("running").values()))
+        raise
 
 
 class InboxBusy(UsageError):

@@ -39,6 +39,7 @@ class ScanProcess:
 
     def __init__(self, threads: int):
         self.threads = threads  # of the CPU that one scan may use
+        self.closed = False  # by whoever ends the whole run
         self._process: subprocess.Popen | None = None
         self._conn: Any = None
 
@@ -51,7 +52,8 @@ class ScanProcess:
                 return self._hear(time.monotonic() + limit_s, limit_s, tell, slot, slots)
         except (EOFError, OSError, BrokenPipeError) as e:
             self.end()
-            raise Ended("its process ended in the middle: killed, perhaps for want of memory") from e
+            killed = "its process ended in the middle: killed, perhaps for want of memory"
+            raise Ended("the run was ended in the middle of it" if self.closed else killed) from e
         except BaseException:
             self.end()
             raise
@@ -136,6 +138,7 @@ class ScanProcesses:
 
     def close(self) -> None:
         for process in self._all:
+            process.closed = True
             process.end()
 
 

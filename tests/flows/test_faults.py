@@ -47,7 +47,7 @@ QUICK = ("load", "segment", "measure")
 
 @pytest.mark.parametrize("stage", [s if s in QUICK else pytest.param(s, marks=pytest.mark.slow) for s in STAGES])
 def test_kill_9_in_each_stage_then_the_same_command_finishes(cli, phantom_series, stage):
-    process = started(cli, stage, "compute" if stage in ("load", "segment") else "write", phantom_series)
+    process = started(cli, stage, "compute" if stage in ("load", "segment", "grade") else "write", phantom_series)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     done = cli("screen", phantom_series, "--direct", "--out", cli.home / "out")

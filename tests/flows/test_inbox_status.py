@@ -36,3 +36,19 @@ def test_what_waits_is_said_and_what_was_screened_is_found_again(tree):
     nobody = run("inbox", "where", "1.2.3")
     assert nobody.code == 2
     assert "nobody here knows '1.2.3'" in nobody.err
+
+
+def test_a_cancelled_run_blames_no_scan_for_it(tree, monkeypatch):
+    """However often runs are cancelled, the next one takes the scan up at once."""
+    run, inbox = tree
+
+    def cancelled(jobs, _crew):
+        next(jobs)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("flows.inbox.each", cancelled)
+        for _ in range(3):
+            assert run("inbox", "run", inbox, "--direct", "--quiet", "0").code == 130
+            assert run("inbox", "status", "--json").json["counts"] == {"due": 1, "refused": 1}
+    assert run("inbox", "run", inbox, "--direct", "--quiet", "0", "--json").json == {"done": 1}

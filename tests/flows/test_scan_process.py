@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.scan_process import Ended, ScanProcess
+from flows.scan_process import Ended, ScanProcess, ScanProcesses
 from tests.conftest import ROOT
 from tests.flows.odd_jobs import Odd
 
@@ -63,6 +63,13 @@ def test_the_time_limit_holds_even_where_nothing_listens(process):
         run(process, "deaf", limit_s=1)
     assert time.monotonic() - started < 30
     assert run(process, "refuse").state == "refused"
+
+
+def test_a_scan_whose_run_is_ended_is_not_said_to_have_died_of_itself(process, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOUNSFIELD_HOME", str(tmp_path))
+    crew = ScanProcesses(1)
+    with crew.one() as ours, pytest.raises(Ended, match="the run was ended in the middle of it"):
+        ours.run(Odd("sleep"), 60, lambda _line: crew.close(), no_slot)
 
 
 def test_the_gpu_slot_is_held_by_whoever_started_the_job_and_waiting_for_it_does_not_count(process):
