@@ -1,22 +1,48 @@
-"""Show an artifact in the Prefect UI. The one file of this floor that imports Prefect."""
+"""Show something in the Prefect UI. The one file of this floor that imports Prefect."""
 
 from __future__ import annotations
 
 import logging
+import socket
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
+
+CONNECT_S = 3.0
+
+
+def shown(call: Callable[..., Any], what: str, **arguments: Any) -> Any:
+    """What ``call`` gives. A server that does not answer costs what was to be seen, never the run; nobody waits for it."""
+    try:
+        if not server_there():
+            raise ConnectionError
+        return call(**arguments)
+    except Exception as e:
+        logging.getLogger("hounsfield").warning("%s could not be shown (%s)", what, type(e).__name__)
+        return None
+
+
+def server_there() -> bool:
+    """Whether somebody listens where the server is: Prefect's own client would ask for minutes. An embedded one always is."""
+    from prefect.settings import PREFECT_API_URL
+
+    if not (url := PREFECT_API_URL.value()):
+        return True
+    at = urlsplit(url)
+    try:
+        socket.create_connection((at.hostname or "", at.port or (443 if at.scheme == "https" else 80)), CONNECT_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def publish(kind: str, digest: str, markdown: str, description: str) -> None:
-    """Publish ``markdown`` on the current run's page. A server that does not answer costs the picture, not the run."""
+    """Publish ``markdown`` on the current run's page."""
     from prefect.artifacts import create_markdown_artifact
 
-    try:
-        create_markdown_artifact(markdown, key=f"{kind}-{digest[:12]}", description=description)
-    except Exception as e:
-        log = logging.getLogger("hounsfield")
-        log.warning("the preview of %s:%s could not be shown (%s)", kind, digest[:12], type(e).__name__)
+    key, what = f"{kind}-{digest[:12]}", f"the preview of {kind}:{digest[:12]}"
+    shown(create_markdown_artifact, what, markdown=markdown, key=key, description=description)
 
 
 class LiveTable:
@@ -29,11 +55,9 @@ class LiveTable:
         self.rows: list[dict[str, Any]] = []
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Publish the table with one more row. A server that does not answer costs the table, not the run."""
+        """Publish the table with one more row."""
         from prefect.artifacts import create_table_artifact
 
         self.rows.append({k: round(float(v), 5) if isinstance(v, float) else v for k, v in row.items()})
-        try:
-            create_table_artifact(self.rows[-self.SHOWN :], key=self.key, description="while it runs; a row an epoch")
-        except Exception as e:
-            logging.getLogger("hounsfield").warning("the live table could not be shown (%s)", type(e).__name__)
+        about = "while it runs; a row an epoch"
+        shown(create_table_artifact, "the live table", table=self.rows[-self.SHOWN :], key=self.key, description=about)

@@ -9,6 +9,7 @@ from prefect import flow
 
 from artifacts.home import find_weights
 from artifacts.private_index import PrivateIndex
+from artifacts.publish import shown
 from artifacts.store import Store
 from flows.archive import ArchivePlan, KnownScan, known_scans, planned
 from flows.console import watcher
@@ -79,8 +80,6 @@ def _publish(plan: ArchivePlan, came: Counter[str], troubled: list[Result]) -> N
     """On the run's page: what each stage had to do, and the scans that came to nothing."""
     if not inside_prefect():
         return
-    import logging
-
     from prefect.artifacts import create_table_artifact
 
     rows = [
@@ -89,9 +88,8 @@ def _publish(plan: ArchivePlan, came: Counter[str], troubled: list[Result]) -> N
     ]
     failed = [{"scan": r.name, "state": r.state, "why": r.why} for r in troubled[:TABLE_ROWS]]
     about_it = ", ".join(f"{n} {state}" for state, n in came.items()) or "nothing had to be made"
-    try:
-        create_table_artifact(rows or [{"stage": "none"}], key="backfill", description=f"{plan.scans} known scans: {about_it}")
-        if failed:
-            create_table_artifact(failed, key="backfill-not-screened", description="scans that gave no report")
-    except Exception as e:
-        logging.getLogger("hounsfield").warning("the backfill's table could not be shown (%s)", type(e).__name__)
+    about = f"{plan.scans} known scans: {about_it}"
+    shown(create_table_artifact, "the backfill's table", table=rows or [{"stage": "none"}], key="backfill", description=about)
+    if failed:
+        about = "scans that gave no report"
+        shown(create_table_artifact, "the table of those", table=failed, key="backfill-not-screened", description=about)

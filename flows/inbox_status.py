@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from artifacts.home import private_folder, store_folder
 from artifacts.ledger import Entry, Ledger, Run
 from artifacts.manifest import Damaged
 from artifacts.preview_markdown import escaped
+from artifacts.publish import shown
 from artifacts.store import Store
 from flows.console import wide_console
 from flows.progress import duration
@@ -116,11 +116,10 @@ def publish_inbox(ledger: Ledger, run: int) -> None:
     started = next(r.started for r in ledger.runs() if r.number == run)
     rows = [row_of(e) for e in ledger.entries().values() if e.finished_at >= started or e.state == "waiting"]
     rows = rows or [row_of(Entry("none", why="nothing new"))]
-    try:
-        create_markdown_artifact(status_markdown(status(ledger, time.time())), key="inbox-status", description="how it stands")
-        create_table_artifact(rows[:TABLE_ROWS], key="inbox", description=f"the scans of run {run}")
-    except Exception as e:
-        logging.getLogger("hounsfield").warning("the inbox's table could not be shown (%s)", type(e).__name__)
+    markdown = status_markdown(status(ledger, time.time()))
+    shown(create_markdown_artifact, "how it stands", markdown=markdown, key="inbox-status", description="how it stands")
+    about = f"the scans of run {run}"
+    shown(create_table_artifact, "the inbox's table", table=rows[:TABLE_ROWS], key="inbox", description=about)
 
 
 def row_of(e: Entry) -> dict[str, Any]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import Any
 
+from artifacts.publish import shown
 from flows.console import watcher
 from tasks.stage import inside_prefect
 
@@ -41,25 +41,17 @@ class Progress:
     def _make_bar(self) -> Any:
         from prefect.artifacts import create_progress_artifact
 
-        return self._guarded(create_progress_artifact, progress=0.0, key=f"{self.name}-progress", description=self._text())
+        key = f"{self.name}-progress"
+        return shown(create_progress_artifact, "the progress", progress=0.0, key=key, description=self._text())
 
     def _show(self) -> None:
         from prefect.artifacts import update_progress_artifact
 
         share = 100.0 * self.done / self.total
-        self._guarded(update_progress_artifact, artifact_id=self._bar, progress=share, description=self._text())
+        shown(update_progress_artifact, "the progress", artifact_id=self._bar, progress=share, description=self._text())
 
     def _text(self) -> str:
         return f"{self.name}: {self.done} of {self.total} scans" + (f", {self.left()}" if self.done else "")
-
-    @staticmethod
-    def _guarded(call: Any, **arguments: Any) -> Any:
-        """A server that does not answer costs the bar, not the run."""
-        try:
-            return call(**arguments)
-        except Exception as e:
-            logging.getLogger("hounsfield").warning("the progress could not be shown (%s)", type(e).__name__)
-            return None
 
 
 def duration(seconds: float) -> str:

@@ -33,7 +33,7 @@ def serve(port: int, inbox: Path | None, roots: Sequence[Path] = (), prefect_day
 
     url, folder = f"http://127.0.0.1:{port}", inbox_folder(inbox)
     environment = dict(os.environ)
-    for name in ("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "PREFECT_SERVER_LOGGING_LEVEL"):
+    for name in ("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "PREFECT_LOGGING_INTERNAL_LEVEL", "PREFECT_SERVER_LOGGING_LEVEL"):
         environment.pop(name, None)
     environment |= {"PREFECT_API_URL": f"{url}/api", "PREFECT_UI_URL": url}
     environment |= absolute_places() | {"HOUNSFIELD_INBOX": str(folder)}

@@ -59,3 +59,15 @@ def test_the_first_line_names_the_server_that_is_asked():
         assert "the Prefect server at http://127.0.0.1:4207/api" in engine()
     with temporary_settings({PREFECT_API_URL: None}):
         assert "embedded" in engine()
+
+
+def test_nobody_waits_to_show_something_to_a_server_that_died():
+    """Prefect's own client would ask for minutes, at every scan of a night."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from artifacts.publish import shown
+
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        assert shown(lambda: pytest.fail("it was asked"), "the table") is None
+    with temporary_settings({PREFECT_API_URL: None}):
+        assert shown(lambda: "id", "the table") == "id"
