@@ -18,6 +18,8 @@ from tests.flows.conftest import Cli
 from tests.flows.in_process import InProcess
 
 SECRETS = ("Zzyxdoe", "ZZYXID77", "19510203", "Zzyxhospital", "Zzyxstreet", "Zzyxdoctor", "Zzyxstudy", "zzyxfolder", "zzyxfile")
+DATES = ("19870605", "1987-06-05", "051423.77")  # of the examination; a UID that its maker built of a time stays what it is
+SECRETS += DATES
 SCRIPT = "<script>alert('zzyxseries')</script>"
 
 
@@ -33,8 +35,13 @@ def identified(phantom_series, tmp_path_factory) -> Path:
         ds.StudyDescription, ds.SeriesDescription, ds.ProtocolName = "Zzyxstudy", SCRIPT, "Zzyxdoe chest"
         ds.AccessionNumber, ds.StudyID, ds.OperatorsName = "ZZYXID77", "ZZYXID77", "Zzyxdoctor"
         ds.PatientComments, ds.ImageComments, ds.OtherPatientIDs = "Zzyxdoe was here", "Zzyxdoe", "ZZYXID77"
+        for day in ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "InstanceCreationDate", "DateOfLastCalibration"):
+            setattr(ds, day, DATES[0])
+        for time in ("StudyTime", "SeriesTime", "AcquisitionTime", "ContentTime", "InstanceCreationTime"):
+            setattr(ds, time, DATES[2])
+        ds.AcquisitionDateTime, ds.AcquisitionNumber = DATES[0] + DATES[2], "7"
         ds.ConvolutionKernel = "<b>B70f</b>"
-        ds.save_as(folder / f"zzyxfile-{number:03d}.dcm")
+        ds.save_as(folder / f"zzyxfile-{DATES[0]}-{number:03d}.dcm")
     return folder
 
 
