@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-Scan = Annotated[Path, typer.Argument(help="Folder of DICOM (nested, mixed series), zip, .mhd, .mha, .nii, .nii.gz or .nrrd")]
+Scan = Annotated[
+    Path, typer.Argument(help="Folder of DICOM (nested, mixed series) or its DICOMDIR, zip, .mhd, .mha, .nii, .nii.gz or .nrrd")
+]
 Weights = Annotated[str, typer.Option(help="Name of a weights set (`hounsfield weights list`)")]
 SeriesOption = Annotated[str, typer.Option(help="best (thinnest, then the kernel the weights ask for), all, or a series UID")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")]

@@ -155,5 +155,8 @@ def print_findings(document: Mapping[str, Any], folder: Path) -> None:
         row = [center, f"{f['diameter_mm']:.1f}", f"{f['volume_mm3']:.0f}", f"{f['p_nodule']:.3f}", malignant, f["side"], number]
         table.add_row(str(rank), *row)
     console.print(table if document["findings"] else "No nodule found.")
-    console.print(f"report: {folder / 'report.html'}", highlight=False)
+    for q in document["qc"]:
+        if q["severity"] != "info":
+            console.print(f"{q['severity']}: {q['message']}", style="yellow", highlight=False, markup=False)
+    console.print(f"report: {folder / 'report.html'}", highlight=False, markup=False)
     console.print(document["notice"], style="dim")

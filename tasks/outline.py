@@ -61,7 +61,7 @@ class OutlineParams(Params):
     )  # fmt: skip
 
 
-@stage("outline", version=2, params=OutlineParams)
+@stage("outline", version=3, params=OutlineParams)
 def outline(volume: Volume, params: OutlineParams = OutlineParams()) -> LungMask:
     """HU ``[z, y, x]``, any orientation -> labels on the same grid: 1 the patient's right lung, 2 the left, 0 elsewhere.
 
@@ -86,7 +86,9 @@ def outline(volume: Volume, params: OutlineParams = OutlineParams()) -> LungMask
     both[1] &= ~both[0]
     labels = np.zeros(volume.geometry.shape_zyx, dtype=np.uint8)
     _paint(patient_view(labels, volume.geometry), both, grid)
-    return LungMask(labels, volume.geometry, uneven_lungs(both[0], both[1], grid.spacing_mm[0], grid.voxel_ml))
+    lowest_mm = min(volume.geometry.lps_mm_from_zyx([(0, 0, 0), np.array(volume.hu.shape) - 1])[:, 2])
+    qc = uneven_lungs(both[0], both[1], grid.spacing_mm[0], grid.voxel_ml, float(lowest_mm))
+    return LungMask(labels, volume.geometry, qc)
 
 
 def _refuse_without_lungs(found_ml: float, least_ml: float) -> None:

@@ -31,9 +31,11 @@ def find_series(source: Path) -> list[FoundSeries]:
     """
     files = sorted(files_in(source))
     images = [f for f in files if image_suffix(f)]
-    slices, broken = _headers([f for f in files if not image_suffix(f)])
+    slices, broken, closed = _headers([f for f in files if not image_suffix(f)])
     found = grouped(slices, broken) + [image_series(f) for f in images]
     if not found:
+        if closed:
+            raise InputError(f"{closed} of {len(files)} files cannot be read, and no CT is among the rest: see their permissions")
         total = sum(broken.values())
         if total:
             claim = "1 file claims" if total == 1 else f"{total} files claim"
@@ -63,16 +65,18 @@ def files_in(source: Path) -> list[Path]:
     return files
 
 
-def _headers(files: list[Path]) -> tuple[list[SliceHeader], Counter[Path]]:
-    """Slices of all DICOM files with an image or a series, and how many broken files each folder holds."""
+def _headers(files: list[Path]) -> tuple[list[SliceHeader], Counter[Path], int]:
+    """Slices of all DICOM files with an image or a series, how many broken files each folder holds, how many are closed to us."""
     slices: list[SliceHeader] = []
     broken: Counter[Path] = Counter()
+    closed = 0
     for path in files:
         try:
             slices.extend(slices_in(path))
-        except (BrokenHeader, OSError):
+        except (BrokenHeader, OSError) as e:
             broken[path.parent] += 1
-    return slices, broken
+            closed += isinstance(e, PermissionError)
+    return slices, broken, closed
 
 
 def slices_in(path: Path) -> list[SliceHeader]:

@@ -72,6 +72,10 @@ def series_from_slices(uid: str, slices: list[SliceHeader], broken: int) -> Foun
     if not whole:
         return _without_stack(uid, slices, broken + len(lost))
     main, qc = _main_stack(whole)
+    nowhere = sum(s.readable and why_not_image(s) is None for s in slices) - sum(why_not_image(s) is None for s in whole)
+    if nowhere:
+        message = f"{nowhere} of {len(slices)} slices carry no position, orientation or spacing: left out"
+        qc = [*qc, QCFinding("slices-without-place", "warning", message)]
     main, apart = _one_pass(main)
     first, normal = main[0], normal_of(main[0].orientation)  # type: ignore[arg-type]
     along = np.array([np.dot(normal, s.position) for s in main])  # type: ignore[arg-type]

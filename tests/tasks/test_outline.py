@@ -69,6 +69,9 @@ def test_a_mass_in_place_of_lung_is_said(phantom: Phantom, side: int, name: str)
     (said,) = outline(replace(phantom.volume, hu=hu)).qc
     assert (said.code, said.severity) == ("uneven-lungs", "warning")
     assert f"the {name} lung has only" in said.message
+    level = float(said.message.split(" z ")[1].split()[0])
+    z = phantom.volume.geometry.lps_mm_from_zyx((z0 + 0.55 * height, 0, 0))[2]
+    assert abs(level - z) < 0.25 * height * phantom.volume.geometry.spacing_zyx[0]
 
 
 def test_lungs_that_touch_are_told_apart() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -304,6 +305,13 @@ def test_a_slice_that_is_rescaled_unlike_the_others_is_read_by_its_own_slope_and
     assert np.array_equal(np.delete(scan.hu, 20, 0), np.delete(before, 20, 0))
 
 
+def test_a_slice_without_a_place_is_left_out_and_said(tmp_path: Path) -> None:
+    write_series(tmp_path, chest(), change=lambda k: {"ImagePositionPatient": ["1e8", "0", "0"]} if k == 59 else {})
+    found = only(tmp_path)
+    assert found.n_slices == 59
+    assert [q.message for q in found.qc] == ["1 of 60 slices carry no position, orientation or spacing: left out"]
+
+
 def test_two_studies_under_one_series_uid_are_not_blended(tmp_path: Path) -> None:
     between = Place(origin=(-100.0, -80.0, -298.5))
     write_series(tmp_path / "a", chest(), StudyInstanceUID="1.2.3.1")
@@ -330,4 +338,18 @@ def test_of_two_kernels_in_one_series_the_same_one_is_kept_whatever_the_files_ar
 def test_archives_in_a_folder_are_said_to_be_closed(tmp_path: Path) -> None:
     (tmp_path / "scan.zip").write_bytes(b"PK")
     with pytest.raises(InputError, match=r"packed in it \(1\) stays packed: unpack it first"):
+        find_series(tmp_path)
+
+
+def test_files_that_may_not_be_read_are_said_to_be(tmp_path: Path, monkeypatch) -> None:
+    write_series(tmp_path, chest(3))
+    opened = Path.open
+
+    def closed(path: Path, *how: Any, **more: Any) -> Any:
+        if path.is_relative_to(tmp_path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *how, **more)
+
+    monkeypatch.setattr(Path, "open", closed)  # root may read everything
+    with pytest.raises(InputError, match=r"3 of 3 files cannot be read, .*: see their permissions"):
         find_series(tmp_path)
