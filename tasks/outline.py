@@ -86,7 +86,8 @@ def outline(volume: Volume, params: OutlineParams = OutlineParams()) -> LungMask
     both[1] &= ~both[0]
     labels = np.zeros(volume.geometry.shape_zyx, dtype=np.uint8)
     _paint(patient_view(labels, volume.geometry), both, grid)
-    lowest_mm = min(volume.geometry.lps_mm_from_zyx([(0, 0, 0), np.array(volume.hu.shape) - 1])[:, 2])
+    ends = np.array([(0, 0, 0), volume.hu.shape]) - [[0], [1]]
+    lowest_mm = volume.geometry.lps_mm_from_zyx(ends)[:, 2].min()
     qc = uneven_lungs(both[0], both[1], grid.spacing_mm[0], grid.voxel_ml, float(lowest_mm))
     return LungMask(labels, volume.geometry, qc)
 
