@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 WIDTH_PX, DPI, MOST_BYTES = 900, 100, 150_000
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555")  # Okabe and Ito, 2008
+SOLID, LINES = ("-",), ("-", "--", "-.", ":")  # lines that lie on each other are both seen
 FROC_RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 
@@ -43,10 +44,12 @@ def curves(
     over = [_number(r.get(x, i)) for i, r in enumerate(rows)]
     for i, names in enumerate(panels):
         axes = figure.add_subplot(down, across, i + 1)
-        for color, name in zip(colors or _colors(len(names)), names, strict=False):
-            values = [_number(r.get(name)) for r in rows]
-            axes.plot(over, values, color=color, label=name, marker="o" if len(rows) < 25 else None, markersize=3, linewidth=1.6)
+        marker, lines = "o" if len(rows) < 25 else None, SOLID if colors else LINES
+        for k, (color, name) in enumerate(zip(colors or _colors(len(names)), names, strict=False)):
+            values, line = [_number(r.get(name)) for r in rows], lines[k % len(lines)]
+            axes.plot(over, values, line, color=color, label=name, marker=marker, markersize=3, linewidth=1.6)
         axes.set_xlabel(x)
+        axes.xaxis.get_major_locator().set_params(integer=all(v.is_integer() for v in over))
         axes.legend(fontsize=9, frameon=False)
         _plain(axes)
     return _png(figure, title)

@@ -259,6 +259,12 @@ def jpeg(image: PIL.Image, quality: int = 85) -> bytes:
     return stream.getvalue()
 
 
+def png(image: PIL.Image) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()
+
+
 def _draw(image: PIL.Image) -> Any:
     from PIL import ImageDraw
 

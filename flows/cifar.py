@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from prefect import flow
 
+from artifacts.errors import UsageError
 from artifacts.home import home
 from flows.cifar_line import Made, again, cifar_line
 from flows.console import watcher
@@ -15,7 +16,7 @@ from flows.settle import open_index, open_store, settle, without_paths
 from tasks.images.evaluate import EvaluateParams
 from tasks.images.pretrained import DOWNLOAD, PretrainedSource, find_pretrained
 from tasks.images.read import ReadParams
-from tasks.images.recipes import TrainParams
+from tasks.images.recipes import RECIPES, TrainParams
 from tasks.images.source import SYNTHETIC, ImageSource, find_source
 from tasks.images.statistics import StatisticsParams
 from tasks.line import Line
@@ -60,7 +61,7 @@ def cifar(
     if data == SYNTHETIC:
         watcher().say("no data given: a small synthetic set of shapes is used; it shows that the line works, no more")
     with without_paths():
-        source, weights = image_source(data), pretrained_source(train.network, pretrained)
+        source, weights = image_source(data), pretrained_source(train.network, train.frozen, pretrained)
         compute = Compute(device, precision=used)
         line = Line(store, source.digest, {}, params, used, asked, device=device, watcher=watcher(), compute=compute)
         try:
@@ -82,7 +83,12 @@ def settle_training(device: str, precision: str) -> tuple[str, Settled]:
     return chosen, "float32" if precision == "auto" and chosen == "cpu" else used
 
 
-def pretrained_source(network: str, given: str | None) -> PretrainedSource | None:
+def pretrained_source(network: str, frozen: bool, given: str | None) -> PretrainedSource | None:
+    """Of published weights. UsageError before anything is read where the network can do nothing with them, or not without."""
+    if given and network in RECIPES:
+        raise UsageError(f"published weights are for torchvision's networks: {network} is none")
+    if not given and frozen:
+        raise UsageError("a frozen network needs weights to freeze: --pretrained download, or a file of published weights")
     if not given:
         return None
     return find_pretrained(network, given, Path(given) if given == DOWNLOAD else open_index().path(given))

@@ -22,7 +22,7 @@ from flows.cifar_line import Made, again, cifar_line
 from flows.console import TerminalWatcher, engine, watching, wide_console
 from flows.settle import open_index, open_store, settle
 from tasks.images.pretrained import DOWNLOAD
-from tasks.images.source import SYNTHETIC
+from tasks.images.source import SYNTHETIC, check_there
 from tasks.stage import Params
 
 TITLES = ("Images", "Statistics", "Network", "Scores")
@@ -37,12 +37,17 @@ def token_of(data: str | None, names: tuple[str, ...]) -> str:
 
 def run_cifar(data: str | None, params: Mapping[str, Params], pretrained: str | None, *, direct: bool, **options: Any) -> Made:
     """Run the flow with progress at the terminal. Prefect is told a token, never a path."""
-    from flows.cifar import cifar
+    from flows.cifar import cifar, pretrained_source
     from tasks.images.official import NAMES
+    from tasks.images.recipes import TrainParams
 
+    train: Any = params.get("train") or TrainParams()
+    if data and data not in (SYNTHETIC, *NAMES):
+        check_there(Path(data))
     settle(options.get("device", "auto"), options.get("precision", "auto"))
     again(options.get("refresh", ()), options.get("from_stage"))
     weights = token_of(pretrained, (DOWNLOAD,)) if pretrained else None
+    pretrained_source(train.network, train.frozen, weights)  # before a server starts
     given = {"data": token_of(data, (SYNTHETIC, *NAMES)), "pretrained": weights, **options, **params}
     return through(cifar, direct, given)
 
@@ -70,8 +75,8 @@ def plan_cifar(data: str | None, params: Mapping[str, Params], pretrained: str |
     from tasks.line import Plan
 
     source = image_source(token_of(data, (SYNTHETIC, *NAMES)))
-    train = params.get("train") or TrainParams()
-    weights = pretrained_source(train.network, token_of(pretrained, (DOWNLOAD,)) if pretrained else None)  # type: ignore[attr-defined]
+    train: Any = params.get("train") or TrainParams()
+    weights = pretrained_source(train.network, train.frozen, token_of(pretrained, (DOWNLOAD,)) if pretrained else None)
     asked = again(options.get("refresh", ()), options.get("from_stage"))
     plan = Plan(open_store(), source.digest, {}, params, refresh=asked)
     cifar_line(plan, source, weights)

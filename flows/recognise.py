@@ -33,7 +33,7 @@ def run_recognise(
         raise InputError("none of the files is an image that can be read")
     from tasks.images.export import written
 
-    written(out, picture_of(found[:PICTURED]))
+    written(out, picture_of(found[:PICTURED], out.suffix))
     show(found, out, as_json, len(paths) - len(found))
 
 

@@ -120,9 +120,10 @@ def upright(image: PIL.Image) -> PIL.Image:
         return image
 
 
-def picture_of(found: Sequence[Recognised]) -> bytes:
-    """JPEG: each image beside its most probable classes, a bar for each."""
-    from artifacts.drawing import jpeg
+def picture_of(found: Sequence[Recognised], ending: str = ".png") -> bytes:
+    """Each image beside its most probable classes, a bar for each. A JPEG where ``ending`` says so, else a PNG."""
+    from artifacts.drawing import jpeg, png
     from artifacts.image_pictures import recognised
 
-    return jpeg(recognised([(r.image, r.top) for r in found]))
+    write = jpeg if ending.lower() in (".jpg", ".jpeg") else png
+    return write(recognised([(r.image, r.top) for r in found]))

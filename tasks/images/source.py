@@ -35,12 +35,7 @@ def find_source(data: str, path: Path, downloads: Path) -> ImageSource:
         return ImageSource(synthetic_digest(), open_synthetic)
     if data in NAMES and not path.exists():
         return ImageSource(official_digest(data), lambda: open_official(data, downloads, download=True))
-    if not path.exists():
-        raise InputError(
-            "there is nothing at the given path: give a zip or folder of class folders, an npz, an HDF5, a torchvision root, or "
-            f"{', '.join(NAMES)}",
-            private=str(path),
-        )
+    check_there(path)
     if known := recognised(path):
         name, place = known
         return ImageSource(official_digest(name), lambda: open_official(name, place, download=False))
@@ -52,6 +47,16 @@ def find_source(data: str, path: Path, downloads: Path) -> ImageSource:
         "the file is neither a .zip, an .npz, an HDF5 (.h5) nor cifar-10-python.tar.gz: give one of these, or a folder",
         private=str(path),
     )
+
+
+def check_there(path: Path) -> None:
+    """InputError says what may be given."""
+    if not path.exists():
+        raise InputError(
+            "there is nothing at the given path: give a zip or folder of class folders, an npz, an HDF5, a torchvision root, or "
+            f"{', '.join(NAMES)}",
+            private=str(path),
+        )
 
 
 def file_digest(path: Path) -> str:

@@ -74,6 +74,8 @@ def test_two_classes_of_a_zip(trained, tmp_path):
         (["--classes", "acros,down"], 2, "did you mean across"),
         (["--refresh", "trian"], 2, "did you mean train"),
         (["--set", "train.epochs=0"], 2, "greater than or equal to 1"),
+        (["--network", "resnet18", "--set", "train.frozen=true"], 2, "needs weights to freeze"),
+        (["--network", "linear", "--pretrained", "download"], 2, "published weights are for torchvision's networks"),
     ],
 )
 def test_what_is_not_there_is_answered_with_what_is_near(trained, options, code, said):
@@ -81,6 +83,12 @@ def test_what_is_not_there_is_answered_with_what_is_near(trained, options, code,
     done = run("cifar", "--data", data, "--direct", *options)
     assert done.code == code
     assert said in done.err
+    assert len(done.err.strip().splitlines()) == 1
+
+
+def test_what_is_not_there_is_said_before_a_server_starts(trained, tmp_path):
+    done = trained[0]("cifar", "--data", tmp_path / "nowhere.zip")
+    assert done.code == 3
     assert len(done.err.strip().splitlines()) == 1
 
 

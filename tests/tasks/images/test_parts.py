@@ -49,7 +49,8 @@ def test_a_photo_is_seen_as_it_was_held(tmp_path):
     found = list(recognise(Recogniser(("猫, кот", "[/b]"), ask), [tmp_path / "a.jpg"]))
     assert sizes == [(20, 40)]
     assert [name for name, _ in found[0].top] == ["[/b]", "猫, кот"]
-    assert picture_of(found).startswith(b"\xff\xd8")
+    assert picture_of(found).startswith(b"\x89PNG")
+    assert picture_of(found, ".jpg").startswith(b"\xff\xd8")
 
 
 def test_normalising_can_be_undone_and_rounds_to_half_once():
