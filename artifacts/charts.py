@@ -37,6 +37,8 @@ def curves(
 
     What a row lacks, or has as None or NaN, is a gap. ``colors``: of a panel's names, in order.
     """
+    from matplotlib.ticker import MaxNLocator
+
     panels = [[c] if isinstance(c, str) else list(c) for c in columns]
     across = min(len(panels), 2) or 1
     down = max(math.ceil(len(panels) / across), 1)
@@ -49,7 +51,7 @@ def curves(
             values, line = [_number(r.get(name)) for r in rows], lines[k % len(lines)]
             axes.plot(over, values, line, color=color, label=name, marker=marker, markersize=3, linewidth=1.6)
         axes.set_xlabel(x)
-        axes.xaxis.get_major_locator().set_params(integer=all(v.is_integer() for v in over))
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=all(v.is_integer() for v in over), steps=[1, 2, 2.5, 5, 10]))
         axes.legend(fontsize=9, frameon=False)
         _plain(axes)
     return _png(figure, title)
