@@ -107,6 +107,8 @@ def compare(
     if not (equals and values and name.startswith("train.")):
         raise UsageError(f"'{over}' is not train.PARAMETER=ONE,TWO,…: --over train.learning_rate=0.001,0.01")
     names = [v.strip() for v in values.split(",") if v.strip()]
+    if len(set(names)) != len(names):
+        raise UsageError(f"--over {over}: a value is named twice")
     each = [image_params([*settings, f"{name}={value}"], network, classes, store) for value in names]
     options = {"names": names, "variants": [params["train"] for params in each], "device": device, "precision": precision}
     options |= {k: v for k, v in each[0].items() if k != "train"}

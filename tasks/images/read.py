@@ -64,7 +64,11 @@ def read(source: Records, params: ReadParams = ReadParams(), progress: Progress 
     labelled: dict[str, tuple[Any, Any]] = {}
     for name, (origin, indices, labels) in parts.items():
         share, start = len(indices) / max(total, 1), done / max(total, 1)
-        loaded = source.load(origin, indices, rules, lambda s, a=start, b=share: progress(a + s * b))  # type: ignore[misc]
+        try:
+            loaded = source.load(origin, indices, rules, lambda s, a=start, b=share: progress(a + s * b))  # type: ignore[misc]
+        except MemoryError as e:
+            much = f"{len(indices):,} {name} images of {size[0]} x {size[1]} pixels"
+            raise InputError(f"{much} do not fit into memory: --set read.fraction=0.1, or a smaller read.size") from e
         done += len(indices)
         notes += loaded.notes
         labelled[name] = (loaded.images, labels[loaded.kept])

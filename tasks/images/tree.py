@@ -89,8 +89,9 @@ def records_of(names: Iterable[str], read: Callable[[str], bytes], origin: str) 
     entries, others = sorted_out(names)
     if not entries:
         raise InputError("there are no images in class folders: lay them out as train/<class>/<image> and test/<class>/<image>")
-    classes = tuple(sorted({c for _, c, _ in entries}))
-    at = {name: i for i, name in enumerate(classes)}
+    names_of = sorted({c for _, c, _ in entries})
+    at = {name: i for i, name in enumerate(names_of)}
+    classes = tuple(name.encode("utf-8", "backslashreplace").decode() for name in names_of)  # a name may be no Unicode
     parts = {p: [e for e in entries if e[0] == p] for p in ("train", "validation", "test")}
     labels = {p: np.array([at[c] for _, c, _ in es], dtype=np.int64) for p, es in parts.items()}
     notes = {"files that are no images": others} if others else {}

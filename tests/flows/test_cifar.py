@@ -117,7 +117,8 @@ def test_learning_rates_side_by_side(trained, tmp_path):
         "cifar", "compare", "--over", "train.learning_rate=0.001,0.01", "--data", data, *QUICK, "--out", tmp_path, "--json"
     )
     assert [r["name"] for r in done.json] == ["0.001", "0.01"]
-    assert run("cifar", "compare", "--over", "read.seed=1,2").code == 2
+    for wrong in ("read.seed=1,2", "train.loss=mse,mse"):
+        assert run("cifar", "compare", "--over", wrong).code == 2
 
 
 def test_what_is_exported_can_be_used_elsewhere(trained, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import pickle
 import struct
 import tarfile
@@ -270,6 +271,22 @@ def test_a_class_with_no_images_is_named(tmp_path):
     damaged = {n: (b"" if "down" in n else b) for n, b in files().items()}
     with pytest.raises(InputError, match="class down has no train images left"):
         read_from(folder(tmp_path / "damaged", damaged))
+
+
+def test_a_class_whose_name_is_no_unicode_keeps_a_name_of_its_own(tmp_path):
+    odd = os.fsdecode(b"caf\xe9")
+    found = read_from(folder(tmp_path / "tree", {n.replace("down", odd): b for n, b in files().items()}))
+    assert found.classes == ("across", "caf\\udce9", "checks")
+    assert found.counts()["train"] == [10, 10, 10]
+
+
+def test_more_than_the_memory_holds_is_one_clear_line(tmp_path, monkeypatch):
+    def full(*_args, **_kwargs):
+        raise MemoryError
+
+    monkeypatch.setattr("tasks.images.tree.TreeRecords.load", full)
+    with pytest.raises(InputError, match="30 train images of 16 x 16 pixels do not fit into memory"):
+        read_from(zipped(tmp_path / "set.zip"))
 
 
 def test_too_few_classes_or_images_are_said(tmp_path):
