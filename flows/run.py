@@ -138,6 +138,8 @@ def show_reports(refs: list[Ref], out: Path | None, as_json: bool) -> list[dict[
         report.export(folder)
         shown.append({"ref": str(ref), "out": str(folder), "report": report.document})
         if not as_json:
+            if len(refs) > 1:
+                wide_console().print(f"\nseries {report.document['series_uid']}", highlight=False, markup=False)
             print_findings(report.document, folder)
     if as_json:
         json.dump(shown, sys.stdout, indent=1)

@@ -544,6 +544,16 @@ def test_one_refused_series_does_not_keep_the_reports_of_the_others(here, phanto
     assert len(list(here.out.rglob("report.json"))) == 1
 
 
+def test_each_of_several_reports_says_of_which_series_it_is_and_what_to_mind(here, phantom_series):
+    copied(phantom_series, here.scan / "a")
+    edited(copied(phantom_series, here.scan / "b"), attributes(SeriesInstanceUID=OTHER_UID))
+    done = here.screen(None, "--series", "all")
+    assert done.code == 0, done.err
+    assert done.out.count("series ") == 2
+    assert f"series {OTHER_UID}\n" in done.out
+    assert done.out.count("warning: slices 4 mm thick") == 2
+
+
 def without_lungs(data: Any) -> None:
     """A head, say: soft tissue where there was air in the body."""
     from scipy.ndimage import binary_fill_holes
