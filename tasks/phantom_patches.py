@@ -104,4 +104,4 @@ def _cut(
     z = np.clip(np.arange(middle - context, middle + context + 1), 0, len(hu) - 1)
     y0, x0 = (int(np.clip(c - size // 2, 0, n - size)) for c, n in zip(center[1:], hu.shape[1:], strict=True))
     window = (slice(y0, y0 + size), slice(x0, x0 + size))
-    return hu[z][:, *window], (labels[middle][window] > 0).astype(np.uint8)
+    return hu[z, *window], (labels[middle][window] > 0).astype(np.uint8)

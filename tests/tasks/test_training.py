@@ -15,7 +15,9 @@ import pytest
 import torch
 
 from artifacts.checkpoint import ROLES, CropSpec, InputSpec, read_checkpoint
+from artifacts.examples import ORIGINS as OF_EXAMPLES
 from artifacts.findings import Finding
+from artifacts.patches import ORIGINS as OF_PATCHES
 from artifacts.rows import Rows, write_rows
 from tasks.nets import load_network
 from tasks.phantom import PhantomNodule
@@ -34,6 +36,7 @@ from tasks.training.losses import (
     book_loss,
     dice_and_cross_entropy,
     soft_cross_entropy,
+    tversky_and_cross_entropy,
 )
 from tasks.training.metrics import roc_auc, tally
 from tasks.training.phantoms import FIRST_SEED, PhantomSource, seeds
@@ -123,6 +126,17 @@ def test_patches_hold_nodules_and_what_is_none(source: PhantomSource) -> None:
     assert (patches.masks[patches.positive].sum((1, 2)) > 0).mean() > 0.9
 
 
+def test_patches_are_cut_at_what_was_wrongly_proposed_too(source: PhantomSource) -> None:
+    examples = phantom_examples(source, params=PhantomExamplesParams(bright=5))
+    examples.origin[examples.label == 0] = OF_EXAMPLES.index("mined")
+    without, patches = (phantom_patches(source, e, params=PhantomPatchesParams(size=48)) for e in (None, examples))
+    wrong = examples.centers_lps_mm[examples.label == 0]
+    assert np.array_equal(patches.hu[: len(without)], without.hu)
+    assert patches.origin[len(without) :].tolist() == [OF_PATCHES.index("mined")] * len(wrong)
+    voxel = np.linalg.norm(source.phantom.volume.geometry.spacing_zyx_mm)
+    assert (np.linalg.norm(patches.centers_lps_mm[len(without) :] - wrong, axis=1) < voxel).all()
+
+
 def test_examples_know_whether_they_are_a_nodule(source: PhantomSource) -> None:
     spec = CropSpec(shape_zyx=(16, 16, 16), spacing_zyx_mm=(2.0, 2.0, 2.0), border="pad")
     examples = phantom_examples(source, params=PhantomExamplesParams(spec=spec, bright=20))
@@ -183,6 +197,17 @@ def test_a_miss_costs_more_than_a_false_alarm_in_the_book_s_loss() -> None:
     missed, too_much = torch.full((1, 1, 16, 16), -9.0), (masks[:, None] * 2 - 1) * 9
     too_much[:, :, 10:12, 10:14] = 9
     assert float(book_loss(missed, masks)) > 5 * float(book_loss(too_much, masks))
+
+
+def test_a_miss_costs_more_than_a_false_alarm_of_its_size() -> None:
+    masks, right = torch.zeros(1, 32, 32), torch.full((1, 1, 32, 32), -4.0)
+    masks[:, 4:10, 4:10] = 1
+    right[:, :, 4:10, 4:10] = 4
+    missed, false = right.clone(), right.clone()
+    missed[:, :, 4:10, 4:10] = -4
+    false[:, :, 20:26, 20:26] = 4
+    for loss in (tversky_and_cross_entropy, book_loss):
+        assert float(loss(missed, masks)) > 1.5 * float(loss(false, masks)) > 1.5 * float(loss(right, masks))
 
 
 def test_dice_counts_empty_images() -> None:
