@@ -133,7 +133,7 @@ def test_patches_are_cut_at_what_was_wrongly_proposed_too(source: PhantomSource)
     wrong = examples.centers_lps_mm[examples.label == 0]
     assert np.array_equal(patches.hu[: len(without)], without.hu)
     assert patches.origin[len(without) :].tolist() == [OF_PATCHES.index("mined")] * len(wrong)
-    voxel = np.linalg.norm(source.phantom.volume.geometry.spacing_zyx_mm)
+    voxel = np.linalg.norm(patches.spacing_zyx_mm)
     assert (np.linalg.norm(patches.centers_lps_mm[len(without) :] - wrong, axis=1) < voxel).all()
 
 
