@@ -3,6 +3,7 @@
     python -m benchmarks.held_out --weights phantom                    # the shipped ones
     python -m benchmarks.held_out --weights phantom --weights book     # beside the published checkpoints
     python -m benchmarks.held_out --weights DIR --count 8              # a quick look at weights just trained
+    python -m benchmarks.held_out --weights DIR --settle 1             # results and a threshold into its cards
 
 Half of the phantoms have no nodule. What is done lies in --work: stopped, it goes on; with other weights only those are run.
 Pages of results (HTML) and tables (CSV) lie there too. Synthetic results: phantoms are not patients.
@@ -34,6 +35,7 @@ def main() -> None:
     parser.add_argument("--precision", default="auto", help="auto, float32 or bfloat16")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--assess-only", action="store_true", help="screen and assess; no tables, no page (for a bare GPU host)")
+    parser.add_argument("--settle", type=float, help="write into the cards: results, and the threshold of so many false a scan")
     parser.add_argument("--draws", type=int, default=1000, help="bootstrap draws of the scans")
     run(parser.parse_args())
 
@@ -71,15 +73,45 @@ def run(asked: argparse.Namespace) -> None:
 def conclude(asked: argparse.Namespace, trial: Trial, seeds: list[int]) -> None:
     """Tables on stdout, pages and CSV in the work folder."""
     from tasks.evaluate import EvaluateParams, evaluate
+    from tasks.evaluation.breakdown import probability_at
     from tasks.evaluation.export import export
 
     for name in trial.weights:
         params = EvaluateParams(weights=name, data=f"{len(seeds)} phantoms ({asked.phantoms})", bootstraps=asked.draws)
         made = evaluate(trial.assessments(name, seeds), params=params)
+        if asked.settle:
+            threshold = round(probability_at(asked.settle, len(made.scans), made.marks), 3)
+            made = evaluate(trial.assessments(name, seeds), params=params.model_copy(update={"threshold": threshold}))
+            settle(trial.weights[name], made, threshold, asked.settle, seeds)
         show(made)
         folder = asked.work / f"{asked.phantoms}-{name}"
         export(made, folder)
         print(f"page: {folder / 'evaluation.html'}\n")
+
+
+def settle(weights: Path, made: Evaluation, threshold: float, rate: float, seeds: list[int]) -> None:
+    """Write into the cards of ``weights`` what was measured, and into the nodule classifier's its threshold."""
+    from artifacts.checkpoint import ROLES, read_checkpoint, write_checkpoint
+
+    froc, found = made.metrics["froc"], sum(n["found"] for n in made.nodules)
+    results = {
+        "synthetic": True,
+        "seeds_first_last": [seeds[0], seeds[-1]],
+        "phantoms": len(made.scans),
+        "nodules": len(made.nodules),
+        "cpm": froc["cpm"],
+        "cpm_low": froc["cpm_low"],
+        "cpm_high": froc["cpm_high"],
+        "threshold": {"nodule": threshold, "chosen": f"{rate:g} false findings a phantom on these same phantoms"},
+        "found": found,
+        "sensitivities": froc["sensitivities"],
+        "malignancy": made.metrics["malignancy"],
+    }
+    for role in ROLES:
+        checkpoint = read_checkpoint(weights, role)
+        own = {"threshold": threshold} if role == "nodule" else {}
+        card = checkpoint.card.model_copy(update=own | {"metrics": checkpoint.card.metrics | {"held_out": results}})
+        write_checkpoint(weights, card, checkpoint.tensors())
 
 
 def show(made: Evaluation) -> None:
