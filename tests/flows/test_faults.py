@@ -12,7 +12,7 @@ from tests.flows.test_cli import STAGES
 
 # Runs `screen --direct` with one stage's function (or its artifact's writing) replaced by waiting forever.
 HANG = """
-import sys, time
+import os, sys, time
 from flows.nodule_line import STAGES
 stage, where, series = sys.argv[1:]
 def hang(*args, **kwargs):
@@ -24,7 +24,7 @@ else:
     kind = STAGES[stage].produces
     plain = kind.write
     kind.write = lambda self, folder: (plain(self, folder), hang())
-sys.argv = ["hounsfield", "screen", series, "--direct", "--out", "/dev/null/never"]
+sys.argv = ["hounsfield", "screen", series, "--direct", "--out", os.environ["HOUNSFIELD_HOME"] + "/never"]
 from flows.cli import main
 main()
 """
