@@ -40,7 +40,7 @@ def test_splits_of_a_data_set() -> None:
         ("batch.size", "3", "train has no parameters 'batch.size'"),
         ("loop.epochs", "none", r"train.loop.epochs: .*integer.* \(given 'none'\)"),
         ("loop.epochs", "0", "greater than or equal to 1"),
-        ("loss", "hinge", "train.loss: .*'dice-ce', 'book'"),
+        ("loss", "hinge", "train.loss: .*'dice-ce', 'tversky-ce', 'book'"),
     ],
 )
 def test_what_is_wrong_is_one_line(name: str, value: str, said: str) -> None:
