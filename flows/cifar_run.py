@@ -14,7 +14,7 @@ from rich.markup import escape as escape_markup
 from rich.table import Table
 
 from artifacts.arrays import write_json
-from artifacts.errors import ServerError, UsageError
+from artifacts.errors import UsageError
 from artifacts.image_scores import ImageScores
 from artifacts.images import Images
 from artifacts.store import Ref, Store, write_whole
@@ -59,12 +59,7 @@ def through(flow: Any, direct: bool, given: Mapping[str, Any]) -> Any:
     if not direct:
         watcher.say(engine())
     run: Callable[..., Any] = flow.fn if direct else flow
-    try:
-        return run(**given)
-    except RuntimeError as e:
-        if "Prefect API" not in str(e):
-            raise
-        raise ServerError("the Prefect server did not answer: start it, unset PREFECT_API_URL, or use --direct") from e
+    return run(**given)
 
 
 def plan_cifar(data: str | None, params: Mapping[str, Params], pretrained: str | None, **options: Any) -> list[dict[str, str]]:

@@ -14,6 +14,7 @@ import typer
 
 from artifacts import NOTICE
 from artifacts.errors import EXIT_CODES, HounsfieldError, UsageError
+from flows.answered import answered
 from flows.commands import evaluating, images, learning, operating, scans
 from flows.options import (
     Device,
@@ -260,7 +261,8 @@ def main() -> None:
     quiet_prefect()
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     try:
-        code = app(standalone_mode=False)
+        with answered():
+            code = app(standalone_mode=False)
         if code == 130:  # typer's word for CTRL-C
             raise KeyboardInterrupt
     except HounsfieldError as e:

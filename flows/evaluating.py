@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from artifacts.checkpoint import Card, Role, tempered, write_checkpoint
-from artifacts.errors import InputError, ServerError, UsageError
+from artifacts.errors import InputError, UsageError
 from artifacts.evaluation import Evaluation
 from artifacts.home import find_weights, weights_folder
 from artifacts.store import Ref, explained, write_whole
@@ -48,12 +48,7 @@ def run_evaluate(
     watching.set(TerminalWatcher(Console(stderr=True)))
     run: Any = evaluate.fn if direct else evaluate
     tokens = {"source": index.token(folder), "table": index.token(table) if table else None}
-    try:
-        ref: Ref = run(**tokens, precision=precision, **options, **params)
-    except RuntimeError as e:
-        if "Prefect API" not in str(e):
-            raise
-        raise ServerError("the Prefect server did not answer: start it, unset PREFECT_API_URL, or use --direct") from e
+    ref: Ref = run(**tokens, precision=precision, **options, **params)
     return ref
 
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from artifacts.errors import HounsfieldError, InputError, ServerError, StoreError, UsageError
+from artifacts.errors import HounsfieldError, InputError, StoreError, UsageError
 from artifacts.home import find_weights
 from artifacts.report import Report
 from artifacts.store import Ref
@@ -44,25 +43,9 @@ def run_screen(
         watcher.say(engine())
     run: Callable[..., list[Ref]] = screen.fn if direct else screen
     try:
-        with answered():
-            return run(source=open_index().token(path), **options, **params), None
+        return run(source=open_index().token(path), **options, **params), None
     except NotAllScreened as e:
         return e.reports, e
-
-
-@contextmanager
-def answered() -> Iterator[None]:
-    """A Prefect server that does not answer, or speaks another version, is one clear line."""
-    try:
-        yield
-    except Exception as e:
-        text = str(e)
-        if "incompatible versions" in text:
-            raise ServerError(f"the Prefect server is of another version than this environment: {text}") from e
-        away = "Prefect API" in text or type(e).__module__.partition(".")[0] in ("httpx", "httpcore", "websockets")
-        if not away:
-            raise
-        raise ServerError("the Prefect server did not answer: start it, unset PREFECT_API_URL, or use --direct") from e
 
 
 def plan_screen(

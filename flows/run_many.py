@@ -13,7 +13,6 @@ from rich.table import Table
 from artifacts.errors import UsageError
 from artifacts.home import find_weights
 from flows.console import TerminalWatcher, engine, watching, wide_console
-from flows.run import answered
 from flows.settle import open_index, open_store, refreshed, settle, use_store
 from tasks.line import Plan
 from tasks.stage import Params
@@ -52,8 +51,7 @@ def run_flow(flow: Any, direct: bool, **given: Any) -> Any:
     watching.set(watcher)
     if not direct:
         watcher.say(engine())
-    with answered():
-        return flow.fn(**given) if direct else flow(**given)
+    return flow.fn(**given) if direct else flow(**given)
 
 
 def came_to(came: dict[str, int], where: str = "`hounsfield inbox status` says why", nothing: str = "nothing to screen") -> str:

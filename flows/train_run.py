@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from artifacts.checkpoint import Role
-from artifacts.errors import InputError, ServerError, UsageError
+from artifacts.errors import InputError, UsageError
 from artifacts.home import find_weights, weights_folder
 from artifacts.store import Ref
 from flows.cache import STAGES as CUTTING
@@ -58,12 +58,7 @@ def run_train(
     if not direct:
         watcher.say(engine())
     run: Any = FLOWS[role].fn if direct else FLOWS[role]
-    try:
-        return run(**given, **options, **params)
-    except RuntimeError as e:
-        if "Prefect API" not in str(e):
-            raise
-        raise ServerError("the Prefect server did not answer: start it, unset PREFECT_API_URL, or use --direct") from e
+    return run(**given, **options, **params)
 
 
 def none(name: str) -> str | None:
