@@ -52,8 +52,8 @@ format: setup ## let ruff write the code its way
 bench: setup ## measure against the peers side by side; prints the table of the README
 	$(BIN)/python -m benchmarks
 
-weights: setup ## train the three shipped networks on phantoms again (under an hour on 2 cores)
-	$(BIN)/python -m flows.make_weights --out weights/phantom
+weights: setup ## train three networks on phantoms, into weights/phantom (about an hour on 2 cores)
+	$(BIN)/python -m flows.make_weights --phantoms 48 --minutes 24 --out weights/phantom
 
 ui: setup ## Prefect server, worker and deployments at http://127.0.0.1:4200
 	$(BIN)/hounsfield ui

@@ -107,7 +107,7 @@ class Evaluation:
             tables["Segmentation"] = [{k: _rounded(v) for k, v in m["segmentation"].items()}]
         if malignancy := _malignancy_rows(m["malignancy"]):
             tables["Malignancy of nodules found"] = malignancy
-        if calibrated := [_calibration_row(k, c) for k, c in m["calibration"].items() if c and 0 < c["positive"] < c["n"]]:
+        if calibrated := [_calibration_row(k, c) for k, c in m["calibration"].items() if c]:
             tables["Calibration"] = calibrated
         for name, rows in m["by"].items():
             tables[f"By {name}"] = [{k: _rounded(v) for k, v in r.items()} for r in rows]

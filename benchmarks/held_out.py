@@ -78,33 +78,33 @@ def conclude(asked: argparse.Namespace, trial: Trial, seeds: list[int]) -> None:
 
     for name in trial.weights:
         params = EvaluateParams(weights=name, data=f"{len(seeds)} phantoms ({asked.phantoms})", bootstraps=asked.draws)
-        made = evaluate(trial.assessments(name, seeds), params=params)
+        assessments = trial.assessments(name, seeds)
         if asked.settle:
-            threshold = round(probability_at(asked.settle, len(made.scans), made.marks), 3)
-            made = evaluate(trial.assessments(name, seeds), params=params.model_copy(update={"threshold": threshold}))
-            settle(trial.weights[name], made, threshold, asked.settle, seeds)
+            marks = evaluate(assessments, params=EvaluateParams(bootstraps=10)).marks
+            threshold = round(probability_at(asked.settle, len(seeds), marks), 3)
+            params = params.model_copy(update={"threshold": threshold})
+        made = evaluate(assessments, params=params)
+        if asked.settle:
+            settle(trial.weights[name], made, asked.settle, seeds)
         show(made)
         folder = asked.work / f"{asked.phantoms}-{name}"
         export(made, folder)
         print(f"page: {folder / 'evaluation.html'}\n")
 
 
-def settle(weights: Path, made: Evaluation, threshold: float, rate: float, seeds: list[int]) -> None:
-    """Write into the cards of ``weights`` what was measured, and into the nodule classifier's its threshold."""
+def settle(weights: Path, made: Evaluation, rate: float, seeds: list[int]) -> None:
+    """Write into the cards of ``weights`` what was measured, and into the nodule classifier's the threshold of ``made``."""
     from artifacts.checkpoint import ROLES, read_checkpoint, write_checkpoint
 
-    froc, found = made.metrics["froc"], sum(n["found"] for n in made.nodules)
+    threshold = made.about["nodule_threshold"]
     results = {
         "synthetic": True,
         "seeds_first_last": [seeds[0], seeds[-1]],
         "phantoms": len(made.scans),
         "nodules": len(made.nodules),
-        "cpm": froc["cpm"],
-        "cpm_low": froc["cpm_low"],
-        "cpm_high": froc["cpm_high"],
+        "found": sum(n["found"] for n in made.nodules),
         "threshold": {"nodule": threshold, "chosen": f"{rate:g} false findings a phantom on these same phantoms"},
-        "found": found,
-        "sensitivities": froc["sensitivities"],
+        **{k: made.metrics["froc"][k] for k in ("cpm", "cpm_low", "cpm_high", "sensitivities")},
         "malignancy": made.metrics["malignancy"],
     }
     for role in ROLES:

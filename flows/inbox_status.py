@@ -53,11 +53,12 @@ def _done(e: Entry) -> dict[str, Any]:
 
 def _found(reports: list[str]) -> str:
     found = []
-    for kind, _, digest in (r.partition(":") for r in reports):
-        with suppress(HounsfieldError, Damaged):
-            store = Store(store_folder())
-            summary = store.manifest(store.ref(kind, digest)).summary
-            found.append(", ".join(f"{k.replace('_', ' ')} {v}" for k, v in summary.items()))
+    with suppress(HounsfieldError):
+        store = Store(store_folder())
+        for kind, _, digest in (r.partition(":") for r in reports):
+            with suppress(HounsfieldError, Damaged):
+                summary = store.manifest(store.ref(kind, digest)).summary
+                found.append(", ".join(f"{k.replace('_', ' ')} {v}" for k, v in summary.items()))
     return "; ".join(found)
 
 

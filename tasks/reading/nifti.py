@@ -55,7 +55,7 @@ def check_nifti(path: Path) -> bool:
             "the NIfTI has no affine (qform_code and sform_code are 0): where its voxels lie is unknown; save it with one"
         )
     _check_spacing(pixdim[1:4], read("srow") if sform > 0 else None)
-    if not all(np.abs(affine).max() < MOST_MM for affine in affines_of(path).values()):  # false for NaN too
+    if not all(np.abs(affine).max() < MOST_MM for affine in _affines(read).values()):  # false for NaN too
         raise InputError("the NIfTI's affine (sform, qform) is no place of a patient, or no rotation: repair its header")
     if (read("units")[0] & 7) not in MILLIMETRES_OR_UNSAID:
         raise InputError("the NIfTI is not in millimetres (xyzt_units): save it in millimetres")
@@ -67,7 +67,10 @@ def check_nifti(path: Path) -> bool:
 def affines_of(path: Path) -> dict[str, NDArray[np.float64]]:
     """The affines that the header holds, ``sform`` and ``qform``: 3x4, from index ``(x, y, z, 1)`` to LPS mm (nifti1.h)."""
     with _open(path) as f:
-        read = _Header.of(f.read(540))
+        return _affines(_Header.of(f.read(540)))
+
+
+def _affines(read: _Header) -> dict[str, NDArray[np.float64]]:
     qform, sform = read("codes")
     found = {}
     if sform > 0:

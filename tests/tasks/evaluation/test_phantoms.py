@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from artifacts.assessment import Assessment, Known, Mark
+from artifacts.checkpoint import ROLES, read_checkpoint
 from artifacts.home import SHIPPED_WEIGHTS
+from benchmarks.held_out import settle
+from tasks.evaluate import EvaluateParams, evaluate
 from tasks.evaluation.phantoms import Trial, phantoms_called
 from tasks.evaluation.reference import reference_of_phantom
 from tasks.phantom import make_phantom
@@ -70,3 +75,19 @@ def test_held_out_phantoms_are_nobody_s_training_and_half_have_no_nodule():
     for name in ("classic", "small"):
         assert {split_of(s) for s in phantoms_called(name)[1]} == {"test"}
     assert not set(phantoms_called("classic")[1]) & set(SEEDS["train"])
+
+
+def test_what_was_settled_stands_in_the_cards(tmp_path):
+    weights = Path(shutil.copytree(SHIPPED_WEIGHTS / "phantom", tmp_path / "phantom"))
+    scan = Assessment("1.2.3", "p", [Known(0, (0.0, 0.0, 0.0), 8.0, mark=1, p_nodule=0.7)], [], np.zeros(0, np.float32))
+    scan.marks = [Mark(1, (0.0, 0.0, 0.0), 8.0, 0.7, None, "hit", 0), Mark(2, (0.0, 50.0, 0.0), 5.0, 0.6, None, "false")]
+    made = evaluate([scan], params=EvaluateParams(bootstraps=10, threshold=0.65))
+    settle(weights, made, 1.0, [7, 7])
+    for role in ROLES:
+        card = read_checkpoint(weights, role).card
+        assert card.threshold == (0.65 if role == "nodule" else read_checkpoint(SHIPPED_WEIGHTS / "phantom", role).card.threshold)
+        assert card.metrics["held_out"]["found"] == 1
+        assert card.metrics["held_out"]["seeds_first_last"] == [7, 7]
+        assert card.metrics["whole_line_test"]
+    before, after = (read_checkpoint(w, "nodule").tensors() for w in (SHIPPED_WEIGHTS / "phantom", weights))
+    assert all(np.array_equal(before[k], after[k]) for k in before)
