@@ -22,7 +22,7 @@ RATES = ("1/8", "1/4", "1/2", "1", "2", "4", "8")
 class Evaluation:
     """Every number in ``metrics`` follows from the rows.
 
-    about     weights, data, split, n, thresholds, what was skipped and why
+    about     weights, checkpoints (role -> digest), data, split, n, thresholds, what was skipped and why
     metrics   froc, threshold, confusion, lost_by, segmentation, malignancy, calibration, by: see docs/evaluation.md
     scans     a row a scan: uid, patient, nodules, found, false, filtered (candidates on nothing known, not called), and its facts
     nodules   a row a nodule (``artifacts.assessment.Known`` without the excluded ones): its scan's uid, found, lost_by, picture
@@ -120,6 +120,7 @@ class Evaluation:
         a = self.about
         said = {
             "weights": a.get("weights") or "not named",
+            "checkpoints": ", ".join(f"{role} {d[:8]}" for role, d in a.get("checkpoints", {}).items()) or "not noted",
             "data": a.get("data") or "not named",
             "scans": f"{a['scans']} of {a['patients']} patients, {sum(not s['nodules'] for s in self.scans)} without a nodule",
             "found": f"a finding whose nodule probability is above {a['nodule_threshold']:.3g}",

@@ -125,7 +125,9 @@ class Evaluating:
         if not assessments:
             raise InputError(f"none of the {len(chosen)} scans could be evaluated; the first: {skipped[0]}")
         given = self.params["evaluate"]
-        told = given.model_copy(update={"weights": self.weights, "data": data, "skipped": tuple(skipped)})
+        digests = {role: c.digest for role, c in self.checkpoints.items()}
+        about = {"weights": self.weights, "checkpoints": digests, "data": data, "skipped": tuple(skipped)}
+        told = given.model_copy(update=about)
         line = Line(self.store, self.found.ref.digest, params={"evaluate": told}, watcher=watcher())
         try:
             return line(evaluate_stage, assessments=assessments)

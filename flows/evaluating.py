@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from artifacts.checkpoint import Card, Role, tempered, write_checkpoint
+from artifacts.checkpoint import Card, Checkpoint, Role, tempered, write_checkpoint
 from artifacts.errors import InputError, UsageError
 from artifacts.evaluation import Evaluation
 from artifacts.home import find_weights, weights_folder
@@ -106,8 +107,7 @@ def print_rows(title: str, rows: list[dict[str, Any]]) -> None:
 def write_calibrated(text: str, weights: str, name: str, false_a_scan: float | None, replace: bool) -> None:
     """The set ``weights`` as ``name``, its classifiers' cards with the temperatures that the evaluation fitted."""
     made, checkpoints = read_evaluation(text), find_weights(weights)
-    if made.about["weights"] != weights:
-        raise UsageError(f"the evaluation is of weights '{made.about['weights']}', not of '{weights}': evaluate these first")
+    check_evaluated(made.about, weights, checkpoints)
     if not re.fullmatch(r"[a-z0-9-]+", name):
         raise UsageError("a name of weights is made of a-z, 0-9 and dashes, such as phantom-calibrated")
     folder = weights_folder() / name
@@ -131,6 +131,17 @@ def write_calibrated(text: str, weights: str, name: str, false_a_scan: float | N
         )
         print(f"{role}: temperature {cards[role].temperature:.3f}, threshold {cards[role].threshold:.3f}; {of}")
     print(f"weights '{name}': use them with `hounsfield screen PATH --weights {name}`")
+
+
+def check_evaluated(about: Mapping[str, Any], weights: str, checkpoints: Mapping[Role, Checkpoint]) -> None:
+    """UsageError unless these very checkpoints were evaluated, whatever the set is called."""
+    known = about.get("checkpoints") or {}
+    if not known:
+        raise UsageError("the evaluation does not say of which checkpoints it is, an older version made it: evaluate again")
+    if others := [role for role, c in checkpoints.items() if known.get(role) != c.digest]:
+        whose = "as they are now" if about["weights"] == weights else f"but '{about['weights']}'"
+        which = ", ".join(f"another {role}" for role in others)
+        raise UsageError(f"the evaluation is not of weights '{weights}' {whose} ({which}): evaluate '{weights}' first")
 
 
 def _threshold(made: Evaluation, what: str, false_a_scan: float | None) -> float | None:

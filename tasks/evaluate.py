@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
 from artifacts.assessment import STAGES, Assessment, Known, Mark
 from artifacts.errors import InputError
@@ -32,6 +33,7 @@ class EvaluateParams(Params):
     )
     weights: str = Field("", max_length=100, title="Weights", description="Name of the weights set; filled in by the flow")
     data: str = Field("", max_length=300, title="Data", description="What was evaluated; filled in by the flow")
+    checkpoints: SkipJsonSchema[dict[str, str]] = Field({}, description="Role -> digest of the checkpoint that was evaluated")
     skipped: tuple[str, ...] = Field((), title="Skipped", description="Scans without a result, and why; filled in by the flow")
 
 
@@ -66,6 +68,7 @@ def evaluate(assessments: Sequence[Assessment], params: EvaluateParams = Evaluat
     first = next(iter(assessments))
     about = {
         "weights": params.weights,
+        "checkpoints": dict(params.checkpoints),
         "data": params.data,
         "scans": len(scans),
         "patients": len({s["patient"] for s in scans}),

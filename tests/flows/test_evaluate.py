@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 
 import pytest
 
+from artifacts.errors import UsageError
+from artifacts.home import SHIPPED_WEIGHTS, find_weights
 from artifacts.nifti import label_map
+from flows.evaluating import check_evaluated
 from tests.flows.in_process import InProcess
 from tests.luna_folder import luna_folder
 
@@ -145,3 +149,30 @@ def test_calibrated_weights_find_the_same_with_other_probabilities(evaluated, tm
     assert again.json["metrics"]["threshold"]["found"] == done.json["metrics"]["threshold"]["found"]
     assert cli("calibrate", done.json["ref"], "--weights", "phantom", "--as", "calibrated").code == 2, "it is there already"
     assert cli("calibrate", again.json["ref"], "--weights", "phantom", "--as", "other").code == 2, "it is of other weights"
+
+
+def test_a_retrained_set_of_the_same_name_is_not_calibrated(evaluated):
+    cli, _, done = evaluated
+    own = cli.home / "weights" / "phantom"
+    shutil.copytree(SHIPPED_WEIGHTS / "phantom", own)
+    try:
+        same = cli("calibrate", done.json["ref"], "--weights", "phantom", "--as", "same")
+        assert same.code == 0, "a copy holds the very checkpoints that were evaluated"
+        card = json.loads((own / "nodule.json").read_text())
+        (own / "nodule.json").write_text(json.dumps(card | {"threshold": 0.123}))
+        made = cli("calibrate", done.json["ref"], "--weights", "phantom", "--as", "retrained")
+    finally:
+        shutil.rmtree(own)
+    assert made.code == 2
+    assert made.err.strip().endswith("(another nodule): evaluate 'phantom' first")
+    assert not (cli.home / "weights" / "retrained").exists()
+
+
+def test_what_is_calibrated_is_what_was_evaluated_whatever_it_is_called():
+    there = find_weights("phantom")
+    about = {"weights": "mine", "checkpoints": {role: c.digest for role, c in there.items()}}
+    check_evaluated(about, "phantom", there)
+    with pytest.raises(UsageError, match=r"not of weights 'mine' as they are now \(another segmenter\)"):
+        check_evaluated({**about, "checkpoints": {**about["checkpoints"], "segmenter": "ff"}}, "mine", there)
+    with pytest.raises(UsageError, match="evaluate again"):
+        check_evaluated({"weights": "phantom"}, "phantom", there)
