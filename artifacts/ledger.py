@@ -56,12 +56,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Run:
-    """One run over the inbox. ended: 0 while it goes on, or where it died."""
+    """One run over the inbox. ended: 0 while it goes on, or where it died; how: empty, cancelled, or failed: why."""
 
     number: int
     started: float
     ended: float
     counts: dict[str, int]
+    how: str = ""
 
 
 class Ledger:
@@ -72,7 +73,9 @@ class Ledger:
         with self._open() as db:
             columns = ", ".join(f"{f.name}{' PRIMARY KEY' if f.name == 'name' else ''}" for f in fields(Entry))
             db.execute(f"CREATE TABLE IF NOT EXISTS scans ({columns})")
-            db.execute("CREATE TABLE IF NOT EXISTS runs (number INTEGER PRIMARY KEY, started, ended, counts)")
+            db.execute("CREATE TABLE IF NOT EXISTS runs (number INTEGER PRIMARY KEY, started, ended, counts, how DEFAULT '')")
+            if "how" not in {column[1] for column in db.execute("PRAGMA table_info(runs)")}:  # a ledger of before
+                db.execute("ALTER TABLE runs ADD COLUMN how DEFAULT ''")
             (version,) = db.execute("PRAGMA user_version").fetchone()
             if version > VERSION:
                 raise StoreError("the inbox's ledger was made by a newer Hounsfield: upgrade")
@@ -128,15 +131,17 @@ class Ledger:
         with self._open() as db:
             return int(db.execute("INSERT INTO runs (started, ended, counts) VALUES (?, 0, '{}')", (now,)).lastrowid or 0)
 
-    def end(self, number: int, now: float, counts: Mapping[str, int]) -> None:
+    def end(self, number: int, now: float, counts: Mapping[str, int], how: str = "") -> None:
         with self._open() as db:
-            db.execute("UPDATE runs SET ended = ?, counts = ? WHERE number = ?", (now, json.dumps(dict(counts)), number))
+            said = (now, json.dumps(dict(counts)), how, number)
+            db.execute("UPDATE runs SET ended = ?, counts = ?, how = ? WHERE number = ?", said)
 
     def runs(self, last: int = 5) -> list[Run]:
         """The last runs, newest first."""
         with self._open() as db:
-            rows = db.execute("SELECT number, started, ended, counts FROM runs ORDER BY number DESC LIMIT ?", (last,)).fetchall()
-        return [Run(number, started, ended, json.loads(counts)) for number, started, ended, counts in rows]
+            query = "SELECT number, started, ended, counts, how FROM runs ORDER BY number DESC LIMIT ?"
+            rows = db.execute(query, (last,)).fetchall()
+        return [Run(number, started, ended, json.loads(counts), how) for number, started, ended, counts, how in rows]
 
 
 _COLUMNS = ", ".join(f.name for f in fields(Entry))

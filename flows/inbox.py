@@ -13,10 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from filelock import FileLock, Timeout
 from prefect import flow
 
-from artifacts.errors import UsageError
 from artifacts.home import find_weights, private_folder
 from artifacts.ledger import Entry, Ledger
 from artifacts.private_index import PrivateIndex, signature
@@ -24,6 +22,7 @@ from artifacts.store import Store
 from flows.console import watcher
 from flows.form import Device, PrecisionField, Weights, form
 from flows.inbox_policy import Due, Policy, decide, in_hand, retry_after_s
+from flows.inbox_run import only_run, written_down
 from flows.inbox_status import publish_inbox
 from flows.many import LIMIT_S, Crew, each
 from flows.nodule_line import STAGES
@@ -73,21 +72,20 @@ def inbox(
     continued by the next. Returns how many scans came to what in this run.
     """
     index, ledger = open_index(), Ledger(private_folder() / "inbox.db")
-    with only_run():
+    came: Counter[str] = Counter()
+    with only_run(), written_down(ledger, came) as run:
         store = open_store()
         given = settings_for(store, weights, device, precision, settings)
         policy = Policy(series, kernel_of(weights), partial_of(given), quiet_s, fingerprint(given, series))
         headers = HeaderIndex(private_folder() / "headers", index.token)
         look = headers.look([index.path(f) for f in folders])
-        began = time.time()  # what is refused by its headers alone belongs to this run
-        decided = decide(look, ledger.entries(), headers, policy, began)
+        decided = decide(look, ledger.entries(), headers, policy, time.time())
         ledger.put(*decided.written)
         ledger.drop(*decided.dropped)
         watcher().say(looked(look, len(decided.due), ledger.counts()))
         rows = ledger.entries("due")
         crew = Crew(at_once, limit_min * 60, dask)
-        run = ledger.begin(began)
-        came = Counter(e.state for e in decided.written if e.state == "refused")  # by their headers alone
+        came.update(e.state for e in decided.written if e.state == "refused")  # by their headers alone
         progress = Progress("inbox", len(decided.due), crew.settled)
         with given_back(ledger):
             for result in each(_jobs(in_hand(decided, rows, look, headers), given, series, index, ledger), crew):
@@ -96,24 +94,8 @@ def inbox(
                 _remember(index, result, look.seen[result.name].folders)
                 came[entry.state] += 1
                 progress.step(f"{entry.name}: {entry.state}{f': {entry.why}' if entry.why else ''}", result.seconds)
-        ledger.end(run, time.time(), came)
-        publish_inbox(ledger, run)
+    publish_inbox(ledger, run)
     return dict(came)
-
-
-@contextmanager
-def only_run() -> Iterator[None]:
-    """One run over the inbox at a time. Raises InboxBusy."""
-    private_folder().mkdir(parents=True, exist_ok=True, mode=0o700)
-    lock = FileLock(private_folder() / "inbox.lock", mode=0o600)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise InboxBusy("another run is at work on the inbox: `hounsfield inbox status` shows it") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager
@@ -124,10 +106,6 @@ def given_back(ledger: Ledger) -> Iterator[None]:
     except BaseException:
         ledger.put(*(replace(e, state="due", tries=max(e.tries - 1, 0)) for e in ledger.entries("running").values()))
         raise
-
-
-class InboxBusy(UsageError):
-    """Two runs over the same inbox at once."""
 
 
 def settings_for(

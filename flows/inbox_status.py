@@ -16,14 +16,15 @@ from artifacts.preview_markdown import escaped
 from artifacts.publish import shown
 from artifacts.store import Store
 from flows.console import wide_console
+from flows.inbox_run import goes_on
 from flows.progress import duration
 
 NAMED = 10  # scans listed one by one
 TABLE_ROWS = 500
 
 
-def status(ledger: Ledger, now: float) -> dict[str, Any]:
-    """As plain values; times are ISO 8601 in UTC."""
+def status(ledger: Ledger, now: float, going: bool = False) -> dict[str, Any]:
+    """As plain values; times are ISO 8601 in UTC. going: whether a run is at work now."""
     waiting = list(ledger.entries("waiting").values())
     failed = sorted(ledger.entries("failed").values(), key=lambda e: e.due_at)
     refused = sorted(ledger.entries("refused").values(), key=lambda e: -e.finished_at)
@@ -35,7 +36,7 @@ def status(ledger: Ledger, now: float) -> dict[str, Any]:
         "failed": [_scan(e, now) for e in failed],
         "refused": [_scan(e, now) for e in refused],
         "last_done": [_done(e) for e in done[:NAMED]],
-        "runs": [_run(r) for r in ledger.runs()],
+        "runs": [_run(r, going and place == 0) for place, r in enumerate(ledger.runs())],
     }
 
 
@@ -62,9 +63,10 @@ def _found(reports: list[str]) -> str:
     return "; ".join(found)
 
 
-def _run(r: Run) -> dict[str, Any]:
+def _run(r: Run, going: bool) -> dict[str, Any]:
     ended = _iso(r.ended) if r.ended else None
-    return {"run": r.number, "started": _iso(r.started), "ended": ended, "counts": r.counts}
+    how = (r.how or "done") if r.ended else "going on" if going else "died; the next run continues it"
+    return {"run": r.number, "started": _iso(r.started), "ended": ended, "how": how, "counts": r.counts}
 
 
 def _iso(when: float) -> str:
@@ -81,7 +83,7 @@ def show_status(as_json: bool) -> None:
             json.dumps({"counts": {}, "runs": []}) if as_json else "The inbox was never looked at: `hounsfield inbox run FOLDER`"
         )
         return
-    found = status(Ledger(path), time.time())
+    found = status(Ledger(path), time.time(), goes_on())
     if as_json:
         print(json.dumps(found, indent=1))
         return
@@ -89,9 +91,9 @@ def show_status(as_json: bool) -> None:
     console.print("  ".join(f"{state} [bold]{n}[/]" for state, n in found["counts"].items()) or "nothing yet", highlight=False)
     if oldest := found["oldest_waiting"]:
         console.print(f"oldest waiting: {oldest['scan']} for {duration(oldest['waits_s'])}: {oldest['why']}", highlight=False)
-    runs = Table("run", "started", "ended", "came to", title="last runs", title_justify="left")
+    runs = Table("run", "started", "ended", "how", "came to", title="last runs", title_justify="left")
     for r in found["runs"]:
-        runs.add_row(str(r["run"]), r["started"], r["ended"] or "going on, or died", _counts(r["counts"]))
+        runs.add_row(str(r["run"]), r["started"], r["ended"] or "", r["how"], _counts(r["counts"]))
     console.print(runs)
     done = Table(scan(), "finished", "report", "found", title="last screened", title_justify="left")
     for d in found["last_done"]:
@@ -133,8 +135,10 @@ def status_markdown(found: dict[str, Any]) -> str:
     lines += [f"| {state} | {n} |" for state, n in found["counts"].items()]
     oldest = found["oldest_waiting"]
     waits = f"`{escaped(oldest['scan'])}` for {duration(oldest['waits_s'])}: {escaped(oldest['why'])}" if oldest else "none"
-    lines += ["", f"Oldest waiting: {waits}", "", "### Last runs", "", "| run | started | ended | came to |", "|---|---|---|---|"]
-    lines += [f"| {r['run']} | {r['started']} | {r['ended'] or 'died'} | {_counts(r['counts'])} |" for r in found["runs"]]
+    lines += ["", f"Oldest waiting: {waits}", "", "### Last runs", "", "| run | started | ended | how | came to |"]
+    lines += ["|---|---|---|---|---|"]
+    for r in found["runs"]:
+        lines.append(f"| {r['run']} | {r['started']} | {r['ended'] or ''} | {escaped(r['how'])} | {_counts(r['counts'])} |")
     troubled = [*found["failed"], *found["refused"]][:NAMED]
     if troubled:
         lines += ["", "### Failed and refused", "", "| scan | state | why | tries | again at |", "|---|---|---|---|---|"]

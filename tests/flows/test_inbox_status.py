@@ -2,9 +2,13 @@
 
 import json
 import shutil
+import sqlite3
+import time
 
 import pytest
+from filelock import FileLock
 
+from artifacts.ledger import Ledger, Run
 from tests.flows.in_process import InProcess
 
 
@@ -50,5 +54,30 @@ def test_a_cancelled_run_blames_no_scan_for_it(tree, monkeypatch):
         patch.setattr("flows.inbox.each", cancelled)
         for _ in range(3):
             assert run("inbox", "run", inbox, "--direct", "--quiet", "0").code == 130
-            assert run("inbox", "status", "--json").json["counts"] == {"due": 1, "refused": 1}
+            about = run("inbox", "status", "--json").json
+            assert about["counts"] == {"due": 1, "refused": 1}
+            assert {r["how"] for r in about["runs"]} == {"cancelled"}
+            assert all(r["ended"] for r in about["runs"])
     assert run("inbox", "run", inbox, "--direct", "--quiet", "0", "--json").json == {"done": 1}
+    assert run("inbox", "status", "--json").json["runs"][0]["how"] == "done"
+
+
+def test_a_run_that_goes_on_one_that_died_and_one_that_failed_are_told_apart(tmp_path):
+    run = InProcess(tmp_path / "home")
+    how = lambda: run("inbox", "status", "--json").json["runs"][0]["how"]  # noqa: E731
+    gone = tmp_path / "Doe^Jane"
+    assert run("inbox", "run", gone, "--direct").code == 3
+    assert how() == "failed: 1 of 1 inbox folders are not there: mount or make them, or name other ones"
+    ledger = Ledger(run.home / "private" / "inbox.db")
+    ledger.begin(time.time())
+    assert how().startswith("died")
+    with FileLock(run.home / "private" / "inbox.lock"):
+        assert how() == "going on"
+        assert "going on" in run("inbox", "status").out
+
+
+def test_a_ledger_of_before_is_taken_over(tmp_path):
+    with sqlite3.connect(tmp_path / "inbox.db") as db:
+        db.execute("CREATE TABLE runs (number INTEGER PRIMARY KEY, started, ended, counts)")
+        db.execute("INSERT INTO runs VALUES (1, 5.0, 6.0, '{\"done\": 2}')")
+    assert Ledger(tmp_path / "inbox.db").runs() == [Run(1, 5.0, 6.0, {"done": 2})]
