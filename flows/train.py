@@ -34,7 +34,8 @@ from tasks.patch import PatchParams
 from tasks.stage import Compute, Params, Stage
 from tasks.train_malignancy import TrainMalignancyParams, train_malignancy
 from tasks.train_nodule import TrainNoduleParams, train_nodule
-from tasks.train_segmenter import TrainSegmenterParams, train_segmenter
+from tasks.train_segmenter import TrainSegmenterParams, as_before, train_segmenter
+from tasks.training.crops import ClassifierParams, as_in
 from tasks.training.parts import device_of
 from tasks.training.ready import CheckpointSource
 
@@ -100,7 +101,7 @@ class Job:
         stage = STAGES[self.role]
         given: dict[str, Any] = {}
         if self.start:
-            given["start"] = CheckpointSource(find_weights(self.start)[STARTS_FROM[self.role]])
+            given["start"] = CheckpointSource(self.fitting_start(self.start))
         given["patches" if self.role == "segmenter" else "examples"] = parts = self.parts()
         if "validation" not in {self.store.manifest(p).summary.get("split") for p in parts}:
             watcher().say("! no scan is in the validation part: nothing is watched, the last epoch is kept")
@@ -137,6 +138,18 @@ class Job:
         if self.phantoms:
             parts += cut_phantoms(self.store, self.phantoms, self.role == "segmenter", segmenter, self.cutting)
         return parts
+
+    def fitting_start(self, name: str) -> Checkpoint:
+        """The network to go on from. TrainingError, before anything is cut, where it wants other crops or slices."""
+        start, train = find_weights(name)[STARTS_FROM[self.role]], self.train
+        card = start.card.model_dump(mode="json")
+        if isinstance(train, TrainSegmenterParams):
+            patch = self.cutting.get("patch") or PatchParams()
+            as_before(train, card, 2 * patch.context + 1)  # type: ignore[attr-defined]
+        elif isinstance(train, ClassifierParams):
+            cut = self.cutting.get("cut") or CutParams()
+            as_in(train, card, cut.spec)  # type: ignore[attr-defined]
+        return start
 
     def miner(self) -> Checkpoint | None:
         """The segmenter whose false lumps the classifiers learn from."""

@@ -68,7 +68,7 @@ def train_malignancy(
     known = "a nodule whose malignancy is known: the tables need mal_bool, malignancy or label"
     table = gathered([examples[k] for k in roles["train"]], graded, in_memory=in_memory(compute), what=known)
     if start:
-        params = as_in(params, start.card)
+        params = as_in(params, start.card, table.spec)
     malignant, target = table.malignant == 1, targets(table.malignant, table.risk, params.soft)
     for there, what in ((malignant.any(), "malignant"), ((~malignant).any(), "benign")):
         if not there:
@@ -91,7 +91,7 @@ def train_malignancy(
     score = None
     if any(graded(examples[k]).any() for k in roles["validation"]):
         seen = gathered([examples[k] for k in roles["validation"]], graded, params.watched, in_memory(compute))
-        score = score_of(seen, seen.malignant == 1, spec, params)
+        score = score_of(seen, table, seen.malignant == 1, spec, params)
     arguments = arguments_of(params)
     module = fresh(params.architecture, arguments, params.loop.seed)
     if start:

@@ -64,7 +64,7 @@ def train_nodule(
         if not there:
             raise TrainingError(f"of the {len(positive)} crops to train on none shows {what}: a classifier needs both classes")
     if start:
-        params = as_in(params, start.card)
+        params = as_in(params, start.card, table.spec)
     spec = input_of(table.spec, params)
     kinds = [np.flatnonzero(k) for k in (positive, ~positive & (table.origin == MINED), ~positive & (table.origin != MINED))]
     shares = [params.positive_share, params.hard_share, 1 - params.positive_share - params.hard_share]
@@ -85,7 +85,7 @@ def train_nodule(
         seen = gathered(
             [examples[k] for k in roles["validation"]], lambda e: np.ones(len(e), bool), params.watched, in_memory(compute)
         )
-        score = score_of(seen, seen.label == 1, spec, params)
+        score = score_of(seen, table, seen.label == 1, spec, params)
     arguments = arguments_of(params)
     module = fresh(params.architecture, arguments, params.loop.seed)
     if start:

@@ -22,6 +22,7 @@ from tasks.training.parts import (
     about,
     as_artifact,
     check_apart,
+    check_scale,
     device_of,
     fitted,
     fresh,
@@ -128,9 +129,14 @@ def train_segmenter(
 
 def as_before(params: TrainSegmenterParams, card: dict[str, Any], slices: int) -> TrainSegmenterParams:
     """The network and window of the segmenter that it starts from; TrainingError where that looks at other slices."""
+    check_scale(card)
     own = dict(card["arguments"])
     if own.pop("in_channels", slices) != slices:
-        raise TrainingError(f"'{card['name']}' looks at {card['arguments']['in_channels']} slices, the patches have {slices}")
+        theirs = card["arguments"]["in_channels"]
+        raise TrainingError(
+            f"'{card['name']}', which training would start from, looks at {theirs} slices, the patches have {slices}: cut "
+            f"them so (--set patch.context={theirs // 2}), or start from another one"
+        )
     own.pop("classes", None)
     window = tuple(card["input"]["window_hu"])
     return params.model_copy(update={"architecture": card["architecture"], "arguments": own, "window_hu": window})

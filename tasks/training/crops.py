@@ -14,7 +14,7 @@ from artifacts.checkpoint import Card, CropSpec, InputSpec, Role
 from artifacts.errors import TrainingError
 from artifacts.examples import ORIGINS, Examples
 from tasks.training.losses import ClassificationLoss
-from tasks.training.parts import TrainParams, spread
+from tasks.training.parts import TrainParams, check_scale, spread
 from tasks.training.pile import Pile
 from tasks.training.scoring import CropScore
 
@@ -64,7 +64,12 @@ def gathered(
     in_memory: bool | None = None,
     what: str = "a crop",
 ) -> Table:
-    """The ``wanted`` crops of several scans, at most ``most``, evenly over all. ``what`` they are, for the error of none."""
+    """The ``wanted`` crops of several scans, at most ``most``, evenly over all. ``what`` they are, for the error of none.
+
+    TrainingError where there is none, or where they are not all cut alike.
+    """
+    for part in parts:
+        check_alike(parts[0].spec, part.spec)
     rows = [np.flatnonzero(wanted(p)) for p in parts]
     if not sum(map(len, rows)):
         raise TrainingError(f"there is nothing to train on: of {len(parts)} scans none has {what}")
@@ -85,9 +90,15 @@ def input_of(spec: CropSpec, params: ClassifierParams) -> InputSpec:
     return InputSpec(window_hu=params.window_hu, crop=spec.model_copy(update={"shape_zyx": params.crop_zyx}))
 
 
-def as_in(params: Params_, card: Mapping[str, Any]) -> Params_:
-    """The network and input of the classifier that a training starts from."""
+def as_in(params: Params_, card: Mapping[str, Any], spec: CropSpec) -> Params_:
+    """The network and input of the classifier that a training on crops of ``spec`` starts from.
+
+    TrainingError where that one looks at voxels of another size, or at crops larger than these.
+    """
     crop, known = card["input"]["crop"], ("in_channels", "classes", "crop_zyx")
+    if crop:
+        check_crops(str(card["name"]), CropSpec.model_validate(crop), spec)
+    check_scale(card)
     return params.model_copy(
         update={
             "architecture": card["architecture"],
@@ -98,12 +109,40 @@ def as_in(params: Params_, card: Mapping[str, Any]) -> Params_:
     )
 
 
+def check_crops(name: str, own: CropSpec, spec: CropSpec) -> None:
+    """TrainingError says how the scans would have to be cut for the network ``name``, whose card asks for ``own``."""
+    want, have = (s.spacing_zyx_mm for s in (own, spec))
+    same = want == have or (want is not None and have is not None and np.allclose(want, have, rtol=1e-3))
+    if not same or any(h < w for h, w in zip(spec.shape_zyx, own.shape_zyx, strict=True)):
+        raise TrainingError(
+            f"'{name}', which training would start from, looks at crops of {in_words(own)}, these are {in_words(spec)}: cut them "
+            f"so (--set 'cut.spec={own.model_dump_json()}'), or start from another one"
+        )
+
+
+def check_alike(one: CropSpec, other: CropSpec) -> None:
+    """TrainingError where crops that are looked at together differ in what a voxel or a crop is."""
+    if one != other:
+        raise TrainingError(
+            f"the crops are not all cut alike: there are {in_words(one)}, border {one.border}, and {in_words(other)}, border "
+            f"{other.border}: give cut.spec and mine.spec the same"
+        )
+
+
+def in_words(spec: CropSpec) -> str:
+    """``32x32x32 voxels of 1 x 1 x 1 mm``"""
+    mm = "as the scan has them" if spec.spacing_zyx_mm is None else f"of {' x '.join(f'{s:g}' for s in spec.spacing_zyx_mm)} mm"
+    return f"{'x'.join(map(str, spec.shape_zyx))} voxels {mm}"
+
+
 def arguments_of(params: ClassifierParams) -> dict[str, Any]:
     own = {"crop_zyx": list(params.crop_zyx)} if params.architecture == "luna3d" else {}
     return {"in_channels": 1, "classes": 2, **own, **params.arguments}
 
 
-def score_of(seen: Table, truth: NDArray[np.bool_], spec: InputSpec, params: ClassifierParams) -> CropScore:
+def score_of(seen: Table, table: Table, truth: NDArray[np.bool_], spec: InputSpec, params: ClassifierParams) -> CropScore:
+    """Of what is ``seen``; trained is on ``table``."""
+    check_alike(table.spec, seen.spec)
     return CropScore(seen.hu, truth, spec, params.crop_zyx, seen.captions)
 
 

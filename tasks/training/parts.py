@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,14 @@ def check_apart(scans: Sequence[Scan], roles: dict[str, list[int]], start: Train
                 "share the scans out as they were then, or start from another one"
             )
         part = part.get("started_from")
+
+
+def check_scale(card: Mapping[str, Any]) -> None:
+    """TrainingError where the network to go on from is fed anything but clipped Hounsfield units, as every training here is."""
+    if card["input"]["scale"] != "none":
+        raise TrainingError(
+            f"'{card['name']}' wants its input scaled to 0..1, trainings feed Hounsfield units: start from another"
+        )
 
 
 def spread(n: int, most: int) -> list[int]:

@@ -113,6 +113,9 @@ def test_a_second_time_nothing_is_trained(circle: Circle, segmenter: Done, malig
     assert "reused" in again.err
 
 
+VOXELS = 'cut.spec={"shape_zyx": [32, 48, 48], "spacing_zyx_mm": null}'
+
+
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
@@ -122,6 +125,7 @@ def test_a_second_time_nothing_is_trained(circle: Circle, segmenter: Done, malig
         (["--phantoms", "1", "--set", "epochs=3"], 2, "no parameter 'epochs'"),
         (["--phantoms", "1", "--start", "nowhere"], 5, "nowhere"),
         (["--phantoms", "1", "--start", "phantom", "--network", "luna3d"], 2, "leave --network out"),
+        (["--phantoms", "1", "--start", "phantom", "--set", VOXELS], 8, "looks at crops of 32x32x32 voxels of 1 x 1 x 1 mm"),
         (["--data", "/nowhere"], 3, "there is no folder"),
     ],
 )

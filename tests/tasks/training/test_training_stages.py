@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,38 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_epoch(tmp_path: Path, monk
 def test_crops_smaller_than_the_network_s_are_refused() -> None:
     with pytest.raises(TrainingError, match="cut larger ones"):
         train_nodule(some_examples(), params=nodule_params(crop_zyx=(32, 32, 32)))
+
+
+SPACINGS = [(None, "as the scan has them"), ((2.0, 1.0, 1.0), "of 2 x 1 x 1 mm")]
+
+
+@pytest.mark.parametrize(("spacing", "said"), SPACINGS, ids=["voxels", "mm"])
+def test_a_start_that_looks_at_voxels_of_another_size_is_refused(spacing: Any, said: str) -> None:
+    first = train_nodule(some_examples(), params=nodule_params(loop=LoopParams(epochs=1)))
+    first.card["input"]["crop"]["spacing_zyx_mm"] = spacing
+    for stage, params in (train_nodule, nodule_params()), (train_malignancy, TrainMalignancyParams(**SMALL, loop=LOOP)):
+        with pytest.raises(TrainingError, match=f"crops of 16x16x16 voxels {said}, these are 20x20x20 voxels of 1 x 1 x 1 mm"):
+            stage(some_examples(), first, params=params)
+
+
+def test_crops_that_are_not_cut_alike_are_refused() -> None:
+    other = made_examples(5)
+    other.spec = other.spec.model_copy(update={"spacing_zyx_mm": None})
+    watched = replace(other, split="validation")
+    for parts in [*some_examples(), other], [made_examples(0), watched]:
+        with pytest.raises(TrainingError, match=r"give cut\.spec and mine.spec the same"):
+            train_nodule(parts, params=nodule_params())
+
+
+def test_a_start_fed_in_another_way_is_refused() -> None:
+    first = train_nodule(some_examples(), params=nodule_params(loop=LoopParams(epochs=1)))
+    first.card["input"]["scale"] = "unit"
+    with pytest.raises(TrainingError, match=r"scaled to 0\.\.1"):
+        train_nodule(some_examples(), first, params=nodule_params())
+    segmenter = train_segmenter([made_patches(0)], params=segmenter_params(loop=LoopParams(epochs=1)))
+    segmenter.card["arguments"]["in_channels"] = 7
+    with pytest.raises(TrainingError, match=r"looks at 7 slices, the patches have 3: .*patch\.context=3"):
+        train_segmenter([made_patches(0)], segmenter, params=segmenter_params())
 
 
 def test_a_full_disk_is_one_clear_line_and_the_epoch_before_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
