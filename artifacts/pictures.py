@@ -54,7 +54,7 @@ def volume_preview(volume: Volume) -> Preview:
         "format": s.source_format,
         "maker": s.manufacturer,
         "kernel": s.kernel,
-        "slice thickness, mm": s.slice_thickness_mm,
+        "slice thickness, mm": None if s.slice_thickness_mm is None else round(s.slice_thickness_mm, 2),
         "voxels z, y, x": " x ".join(map(str, g.shape_zyx)),
         "spacing z, y, x, mm": " x ".join(f"{v:.3g}" for v in g.spacing_zyx),
     }

@@ -127,7 +127,8 @@ def _check_extent(stack: Stack, grid: Levels, params: LoadParams, qc: list[QCFin
 
 def _check_thickness(scan: RawScan, grid: Levels, params: LoadParams, qc: list[QCFinding]) -> None:
     widest = max(grid.step_mm, scan.series.slice_thickness_mm or 0.0)
-    about = f"slices {scan.series.slice_thickness_mm or grid.step_mm:g} mm thick, {grid.step_mm:.4g} mm apart"
+    thick, apart = round(scan.series.slice_thickness_mm or grid.step_mm, 2), round(grid.step_mm, 2)
+    about = f"slices {thick:g} mm thick, {apart:g} mm apart"
     if widest > params.max_spacing_mm:
         raise ScanRefused(f"{about}: at most {params.max_spacing_mm:g} mm are taken; choose a thinner series")
     if widest > THICK_MM + 0.01:
@@ -169,7 +170,9 @@ def _upright(
     first = scan.places_lps_mm[0]
     if stack.straight(scan.spacing_yx):
         if scan.tilt_deg and abs(scan.tilt_deg) > 1:
-            message = f"the header tells of a gantry tilted by {scan.tilt_deg:g}°; the slices stack straight: nothing to correct"
+            message = (
+                f"the header tells of a gantry tilted by {scan.tilt_deg:.1f}°; the slices stack straight: nothing to correct"
+            )
             qc.append(QCFinding("gantry-tilt", "info", message))
         return scan.hu, first, (scan.places_lps_mm[-1] - first) / stack.along_mm[-1]
     lean, wobble = stack.lean_deg(), stack.wobble_mm()

@@ -189,6 +189,12 @@ def test_lungs_cut_off_are_said() -> None:
     assert "lower end" in messages[0]
 
 
+def test_lengths_are_said_in_hundredths() -> None:
+    scan = scan_of(chest(), np.arange(60) * 3.98734)
+    (said,) = load(replace(scan, series=replace(scan.series, slice_thickness_mm=3.98734))).qc
+    assert said.message.startswith("slices 3.99 mm thick, 3.99 mm apart: ")
+
+
 def test_thick_slices() -> None:
     assert codes(load(scan_of(chest(), np.arange(60) * 5.0))) == {"thick-slices": "warning"}
     with pytest.raises(ScanRefused, match="at most 10 mm"):
