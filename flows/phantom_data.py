@@ -10,13 +10,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from artifacts.errors import InputError, StoreError, UsageError
 from flows.console import wide_console
 from tasks.phantom.folder import Format, Record, bright_places, read_records, write_scan, write_tables
 from tasks.phantom.style import Style
 from tasks.processes import in_processes
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
 
 MADE_OF = "phantoms.json"
 
@@ -87,10 +91,9 @@ def claim(folder: Path, wanted: Record) -> None:
 def make_each(work: Callable[[int], Any], over: Sequence[int], workers: int | None, what: str, folder: Path) -> None:
     """``work`` on each number, several at once, with a bar; tables are written even where it is stopped halfway."""
     from rich.console import Console
-    from rich.progress import Progress
 
     try:
-        with Progress(console=Console(stderr=True), disable=not over) as bar:
+        with progress_bar(Console(stderr=True), disable=not over) as bar:
             task = bar.add_task(what, total=len(over))
             in_processes(work, over, workers or os.cpu_count() or 1, lambda _made: bar.advance(task))
     except OSError as e:
@@ -100,6 +103,14 @@ def make_each(work: Callable[[int], Any], over: Sequence[int], workers: int | No
     finally:
         if read_records(folder):
             write_tables(folder)
+
+
+def progress_bar(console: Console, disable: bool = False) -> Progress:
+    """A bar with the time that is left, and in the end the time it took."""
+    from rich.progress import Progress, TimeRemainingColumn
+
+    columns = Progress.get_default_columns()[:-1]
+    return Progress(*columns, TimeRemainingColumn(elapsed_when_finished=True), console=console, disable=disable)
 
 
 def tell(folder: Path, records: dict[int, Record], as_json: bool) -> None:

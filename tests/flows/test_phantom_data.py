@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from artifacts.errors import InputError, UsageError
-from flows.phantom_data import make_phantoms
+from flows.phantom_data import make_phantoms, progress_bar
 from tasks.load import load
 from tasks.phantom import Phantom, data_phantom
 from tasks.phantom.folder import write_scan
@@ -83,6 +85,16 @@ def test_scans_are_loaded_as_they_were_made_and_truth_lies_in_the_nodule(
     at = volume.geometry.zyx_from_lps_mm(corners)
     assert np.abs(at - np.rint(at)).max() < 1e-3, "axes and origin survive to a thousandth of a voxel"
     assert [volume.hu[tuple(i)] for i in np.rint(at).astype(int)] == [phantom.volume.hu[0, 0, 0], phantom.volume.hu[9, 20, 50]]
+
+
+def test_the_bar_ends_with_the_time_it_took() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    now = iter([0.0, *[75.0] * 100])
+    with progress_bar(console) as bar:
+        bar.get_time = lambda: next(now)
+        task = bar.add_task("phantoms", total=1)
+        bar.advance(task)
+    assert "0:01:15" in console.file.getvalue()
 
 
 def test_it_goes_on_where_it_was_and_ends_with_the_same_bytes(made: Path, tmp_path: Path) -> None:
