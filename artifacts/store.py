@@ -73,7 +73,7 @@ class Store:
         self._uses = using.Uses(self.root / "uses")
         with explained("open"):
             for folder in (self.root, *(self.root / name for name in ("artifacts", "latest", "locks", "work"))):
-                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                make_folder(folder)
             self._check_format()
 
     def _check_format(self) -> None:
@@ -284,6 +284,14 @@ class Store:
         with explained("write"):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_whole(folder / f"{slot}.json", json.dumps(asdict(recipe)))
+
+
+def make_folder(folder: Path) -> None:
+    """For this user alone. StoreError where a file is in its place."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except (FileExistsError, NotADirectoryError):
+        raise StoreError("there is a file where the store should be: name a folder with --store", private=str(folder)) from None
 
 
 def clear(left: Path) -> None:

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from artifacts.errors import StoreError
 from artifacts.store import Store, Unreadable
 from tasks.line import Line
 from tests.toy import Numbers, Scan, Sum, add, calls, toy_line
@@ -105,3 +106,11 @@ def test_files_that_killed_writers_left_are_swept_and_others_are_not(store):
     assert store.sweep() == 2
     assert not any(p.exists() for p in left)
     assert all(p.exists() for p in kept)
+
+
+@pytest.mark.parametrize("where", ["store", "store/below"])
+def test_a_file_in_place_of_the_store_is_one_clear_line(tmp_path, where):
+    (tmp_path / "store").write_text("")
+    with pytest.raises(StoreError, match=r"^there is a file where the store should be: name a folder with --store$") as e:
+        Store(tmp_path / where)
+    assert e.value.private == str(tmp_path / where)
