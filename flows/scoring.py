@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from artifacts.errors import InputError, StoreError
+from artifacts.evaluation import Evaluation
 from artifacts.findings import Findings
 from artifacts.report import Report
-from artifacts.store import Ref, Store
+from artifacts.store import Ref, Store, explained
 from flows.console import wide_console
+from flows.evaluate import read_evaluation
 from flows.settle import open_store
+from tasks.evaluation.export import submission_of
 from tasks.evaluation.froc import RATES, Froc
 from tasks.evaluation.froc import froc as froc_of
 from tasks.evaluation.marks import Marks, marks_of, read_nodules, read_scans, read_submission, write_submission
@@ -70,13 +73,16 @@ def write_marks(what: Sequence[str], out: Path) -> None:
     series = [s for part in parts for s in part.series.tolist()]
     centers = [c for part in parts for c in part.center_lps_mm.tolist()]
     probability = [p for part in parts for p in part.probability.tolist()]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_submission(out, marks_of(series, centers, probability))
-    print(f"{len(probability)} marks of {len(parts)} reports: {out}")
+    with explained("write"):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_submission(out, marks_of(series, centers, probability))
+    print(f"{len(probability)} marks in {len(set(series))} scans: {out}")
 
 
 def _marks_in(store: Store, text: str) -> Marks:
     path = Path(text)
+    if (path / "evaluation.json").is_file():
+        return submission_of(read_evaluation(text))
     if path.is_file() or (path / "report.json").is_file():
         return _of_document(_document(path if path.is_file() else path / "report.json"))
     ref = store.resolve(text)
@@ -85,7 +91,9 @@ def _marks_in(store: Store, text: str) -> Marks:
     if ref.kind == Findings.kind:
         found = store.open(ref, Findings).findings
         return marks_of([_series(store, ref)] * len(found), [f.center_lps_mm for f in found], [f.p_nodule for f in found])
-    raise InputError(f"{ref} holds no findings: give reports or findings, report.json or a report's folder")
+    if ref.kind == Evaluation.kind:
+        return submission_of(store.open(ref, Evaluation))
+    raise InputError(f"{ref} holds no findings: give reports, findings or evaluations: refs, report.json, or their folders")
 
 
 def _document(path: Path) -> dict[str, Any]:

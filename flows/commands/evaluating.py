@@ -117,11 +117,13 @@ def froc(
 
 
 def marks(
-    what: Annotated[list[str], typer.Argument(help="Reports: refs (report:91c0), findings refs, report.json, or report folders")],
+    what: Annotated[
+        list[str], typer.Argument(help="Reports, findings or evaluations: refs (report:91c0), report.json, or their folders")
+    ],
     out: Annotated[Path, typer.Option(help="Where the CSV goes")] = Path("submission.csv"),
     store: StoreOption = None,
 ) -> None:
-    """Write the findings of reports as marks, in LUNA16's submission form: what `hounsfield froc` reads.
+    """Write the findings of reports or evaluations as marks, in LUNA16's submission form: what `hounsfield froc` reads.
 
     A report holds the findings above its least probability; screen with --set measure.min_probability=0.01 for a full curve.
     """

@@ -10,7 +10,7 @@ from typing import Any
 
 from artifacts.evaluation import Evaluation, Row
 from artifacts.store import explained, write_whole
-from tasks.evaluation.marks import marks_of, submission_csv
+from tasks.evaluation.marks import Marks, marks_of, submission_csv
 from tasks.evaluation.page import Gallery, page
 
 MOST_SHOWN = 60  # pictures of each kind in the page
@@ -41,9 +41,13 @@ def export(evaluation: Evaluation, folder: Path) -> None:
         tables = {"scans": e.scans, "nodules": e.nodules, "missed": e.missed, "findings": e.marks, "false_findings": e.false}
         for name, rows in tables.items():
             write_whole(folder / f"{name}.csv", as_csv(rows))
-        marks = marks_of([m["uid"] for m in e.marks], [m["center_lps_mm"] for m in e.marks], [m["p_nodule"] for m in e.marks])
-        write_whole(folder / "submission.csv", submission_csv(marks))
+        write_whole(folder / "submission.csv", submission_csv(submission_of(e)))
         write_whole(folder / "evaluation.html", evaluation_page(e))
+
+
+def submission_of(e: Evaluation) -> Marks:
+    """Every finding of every scan as a mark."""
+    return marks_of([m["uid"] for m in e.marks], [m["center_lps_mm"] for m in e.marks], [m["p_nodule"] for m in e.marks])
 
 
 def evaluation_page(e: Evaluation) -> str:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
+from artifacts.evaluation import Evaluation
+from artifacts.recipe import Recipe
+from artifacts.store import Store
 from tests.flows.in_process import InProcess
 
 KEYS = ["tp", "fp", "fn", "ignored", "doubles", "sensitivities", "cpm", "cpm_low", "cpm_high"]
@@ -96,6 +100,39 @@ def test_findings_become_marks(screened, tmp_path):
         assert rows[0] == "seriesuid,coordX,coordY,coordZ,probability"
         assert len(rows) == 1 + len(report["findings"])
         assert all(r.startswith(report["series_uid"] + ",") for r in rows[1:])
+
+
+def test_an_evaluation_becomes_marks(hounsfield, tmp_path):
+    rows = [
+        {"uid": "1.2", "center_lps_mm": [0, 0, 1], "p_nodule": 0.9},
+        {"uid": "1.3", "center_lps_mm": [5, 5, 5], "p_nodule": 0.2},
+    ]
+    made = Evaluation(
+        {}, {"froc": {"cpm": None}, "threshold": {"found": 0, "false_positives_a_scan": 0}}, [], [], rows, np.zeros((4, 0))
+    )
+    (tmp_path / "page").mkdir()
+    made.write(tmp_path / "page")
+    store = Store(tmp_path / "home" / "store")
+    ref = store.ref("evaluation", Recipe("evaluate", 1).digest)
+    about = {
+        "scan": "",
+        "parents": {},
+        "summary": {},
+        "weights": None,
+        "seconds": 0.0,
+        "made_at": "",
+        "made_by": "",
+        "software": {},
+    }
+    store.put(ref, made, "", recipe=Recipe("evaluate", 1), **about)
+    for given in tmp_path / "page", str(ref):
+        done = hounsfield("marks", given, "--out", tmp_path / "s.csv")
+        assert done.code == 0, done.err
+        assert (tmp_path / "s.csv").read_text().splitlines()[1:] == [
+            "1.2,0.000000,0.000000,1.000000,0.9",
+            "1.3,5.000000,5.000000,5.000000,0.2",
+        ]
+        assert done.out.startswith("2 marks in 2 scans")
 
 
 def test_what_holds_no_findings_is_refused(screened, tmp_path):
