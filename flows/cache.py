@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from prefect import flow
 from rich.console import Console
 
 from artifacts import using
@@ -25,6 +24,7 @@ from artifacts.private_index import PrivateIndex
 from artifacts.store import Ref, Store
 from flows.console import TerminalWatcher, watcher, watching, wide_console
 from flows.dataset import Gathered, gather, known_of
+from flows.flow import flow
 from flows.form import Device, PrecisionField, form
 from flows.scans import Scan, recognised
 from flows.settle import open_index, open_store, settle, without_paths
@@ -272,7 +272,7 @@ def show_cached(done: Cached, as_json: bool) -> None:
         console.print(f"! skipped {uid}: {why}", highlight=False, markup=False)
 
 
-@flow(name="cache", persist_result=False)
+@flow("cache")
 def cache(
     source: Annotated[
         str, form("Data set", "Folder of a data set, or the source-… token that the command line makes of it", min_length=1)

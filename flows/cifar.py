@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from prefect import flow
-
 from artifacts.errors import UsageError
 from artifacts.home import home
 from flows.cifar_line import Made, again, cifar_line
 from flows.console import watcher
+from flows.flow import flow
 from flows.form import Device, Precision, form
 from flows.settle import open_index, open_store, settle, without_paths
 from tasks.images.evaluate import EvaluateParams
@@ -39,7 +38,7 @@ Pretrained = Annotated[
 TrainingPrecision = Annotated[Precision, form("Precision", "auto: bfloat16 on a GPU that is good at it, else float32")]
 
 
-@flow(name="cifar", persist_result=False)
+@flow("cifar")
 def cifar(
     data: Data = SYNTHETIC,
     pretrained: Pretrained = None,

@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from prefect import flow
-
 from artifacts.side_by_side import SideBySide
 from artifacts.store import Ref, write_whole
 from flows.cifar import Data, TrainingPrecision, image_source, settle_training
 from flows.cifar_line import cifar_line
 from flows.cifar_run import page, through, token_of
 from flows.console import watcher, wide_console
+from flows.flow import flow
 from flows.form import Device, form
 from flows.settle import open_store, without_paths
 from tasks.images.compare import CompareParams, compare
@@ -26,7 +25,7 @@ from tasks.stage import Compute
 LOSSES = ["cross-entropy", "nll", "mse"]
 
 
-@flow(name="cifar-compare", persist_result=False)
+@flow("cifar-compare")
 def cifar_compare(
     data: Data = SYNTHETIC,
     names: Annotated[list[str], form("Names", "What each training is called, in order")] = LOSSES,

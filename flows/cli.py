@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from artifacts import NOTICE
+from artifacts.discreet import kept
 from artifacts.errors import EXIT_CODES, HounsfieldError, UsageError
 from flows.answered import answered
 from flows.commands import evaluating, images, learning, operating, scans
@@ -279,7 +280,7 @@ def main() -> None:
         elif os.environ.get("HOUNSFIELD_DEBUG"):
             raise
         else:
-            complain(f"unexpected {type(e).__name__}: {e} (HOUNSFIELD_DEBUG=1 shows where)")
+            complain(f"unexpected {type(e).__name__}; {kept(e)}; HOUNSFIELD_DEBUG=1 shows it here")
             code = 1
     sys.exit(code or 0)
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from prefect import flow
 from prefect.artifacts import create_table_artifact
 
 from artifacts.comparison import Comparison
@@ -16,6 +15,7 @@ from artifacts.home import find_weights, weights_sets
 from artifacts.manifest import Manifest
 from artifacts.store import Ref, Store
 from flows.console import watcher
+from flows.flow import flow
 from flows.form import form
 from flows.settle import open_store
 from tasks.compare import CompareParams, compare
@@ -31,7 +31,7 @@ Which = Annotated[
 Other = Annotated[str, form("After", "The same of the other one", min_length=1)]
 
 
-@flow(name="diff", persist_result=False)
+@flow("diff")
 def diff(
     before: Which, after: Other, params: Annotated[CompareParams, form("Compare", "When a finding changed")] = CompareParams()
 ) -> list[Ref]:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from prefect import flow
-
 from artifacts.checkpoint import Checkpoint, Role
 from artifacts.dataset import SPLITS, Dataset, DatasetScan
 from artifacts.errors import HounsfieldError, InputError, StoreError
@@ -18,6 +16,7 @@ from artifacts.private_index import PrivateIndex
 from artifacts.store import Ref, Store
 from flows.console import watcher
 from flows.dataset import Gathered, gather, known_of
+from flows.flow import flow
 from flows.form import Device, PrecisionField, Weights, form
 from flows.nodule_line import STAGES as LINE
 from flows.nodule_line import findings_line
@@ -41,7 +40,7 @@ STAGES: dict[str, Stage] = LINE | {s.name: s for s in (dataset_stage, assess, ev
 LOW = MeasureParams(min_probability=LEAST_P)  # down to here, so that the curve reaches 8 false positives a scan
 
 
-@flow(name="evaluate", persist_result=False)
+@flow("evaluate")
 def evaluate(
     source: Annotated[
         str, form("Data set", "Folder of a data set, or the source-… token that the command line makes of it", min_length=1)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, get_args
 
-from prefect import flow
-
 from artifacts.errors import HounsfieldError, NoLungs
 from artifacts.home import find_weights
 from artifacts.store import Ref
 from flows.console import watcher
+from flows.flow import flow
 from flows.form import Device, FromStage, PrecisionField, Refresh, Series, Source, StageName, Verify, Weights, form
 from flows.nodule_line import nodule_line
 from flows.room import check_room
@@ -27,7 +26,7 @@ from tasks.report import ReportParams
 from tasks.segment import SegmentParams
 
 
-@flow(name="screen", persist_result=False)
+@flow("screen")
 def screen(
     source: Source,
     series: Series = "best",

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Annotated, Any
 
-from prefect import Flow, flow
+from prefect import Flow
 
 from artifacts.errors import InputError, StoreError
 from artifacts.home import find_weights
 from artifacts.store import Ref, Store
 from flows.console import watcher
 from flows.downstream import Rest, last_params
+from flows.flow import flow
 from flows.form import Again, Chosen, Device, Downstream, PrecisionField, Reference, WeightsOrLineage, form
 from flows.lineage import inputs_for
 from flows.nodule_line import GRADE_CROP, SLOTS, downstream, filled_in, nodule_line
@@ -125,7 +126,7 @@ def stage_flow(slot: str) -> Flow:
     run.__name__ = slot.replace("-", "_")
     first = (stage.function.__doc__ or "").strip().partition("\n")[0]
     run.__doc__ = f"Run the stage {slot} alone, from any artifact of the scan. {first}"
-    return flow(name=f"stage-{slot}", persist_result=False)(run)
+    return flow(f"stage-{slot}")(run)
 
 
 load = stage_flow("load")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
 from artifacts.artifact import Preview
@@ -17,6 +16,7 @@ from artifacts.manifest import Damaged, Manifest
 from artifacts.preview_markdown import preview_markdown
 from artifacts.scores import Scores
 from artifacts.store import Ref, Store
+from flows.flow import flow
 from flows.form import form
 from flows.settle import open_store
 
@@ -285,7 +285,7 @@ def _plain(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-@flow(name="lineage", persist_result=False)
+@flow("lineage")
 def lineage(
     ref: Annotated[
         str, form("From", "An artifact as kind:digest, a finding as report:digest#3, a scan as scan:digest", min_length=4)

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from prefect import flow
-
 from artifacts.checkpoint import ROLES, Card, Checkpoint, Role, read_checkpoint, write_checkpoint
 from artifacts.errors import UsageError, WeightsError
 from artifacts.home import find_weights, weights_folder, weights_sets
@@ -19,6 +17,7 @@ from artifacts.store import Ref, Store
 from artifacts.trained import Trained
 from flows.cache import cached
 from flows.console import watcher, watching
+from flows.flow import flow
 from flows.form import Device, form
 from flows.phantom_cuts import cut_phantoms
 from flows.settle import open_index, open_store
@@ -189,7 +188,7 @@ def _job(role: Role, train: Params, given: Mapping[str, Any]) -> Ref:
             watching.reset(token)
 
 
-@flow(name="train-segmenter", persist_result=False)
+@flow("train-segmenter")
 def segmenter(
     source: Data = None,
     phantoms: Phantoms = 0,
@@ -215,7 +214,7 @@ def segmenter(
     return _job("segmenter", train, locals())
 
 
-@flow(name="train-nodule", persist_result=False)
+@flow("train-nodule")
 def nodule(
     source: Data = None,
     phantoms: Phantoms = 0,
@@ -242,7 +241,7 @@ def nodule(
     return _job("nodule", train, locals())
 
 
-@flow(name="train-malignancy", persist_result=False)
+@flow("train-malignancy")
 def malignancy(
     source: Data = None,
     phantoms: Phantoms = 0,

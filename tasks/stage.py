@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict
 
 from artifacts.artifact import Artifact
 from artifacts.checkpoint import Role
+from artifacts.discreet import discreet
 from artifacts.errors import ServerError
 
 Progress = Callable[[float], None]  # told the share done, 0..1
@@ -159,8 +160,8 @@ def inside_prefect() -> bool:
 def as_task(name: str, inputs: dict[str, str], work: Callable[[], Outcome]) -> Outcome:
     """Run ``work`` as a Prefect task: always runs (the store decides), shows the preview, says ``Reused`` where it was.
 
-    Prefect's own result cache is off. An exception of ``work`` comes out as it went in; one that may pass (a busy disk) only
-    after it was tried again.
+    Prefect's own result cache is off. An exception of ``work`` comes out without anything private (``artifacts.discreet``); one
+    that may pass (a busy disk) only after it was tried again.
     """
     from prefect import task
     from prefect.cache_policies import NO_CACHE
@@ -180,7 +181,8 @@ def as_task(name: str, inputs: dict[str, str], work: Callable[[], Outcome]) -> O
         retry_condition_fn=lambda task, run, state: passes(state.result(raise_on_failure=False)),
     )
     def run(inputs: dict[str, str]) -> Any:
-        outcome = work()
+        with discreet():
+            outcome = work()
         outcomes.append(outcome)
         publish(outcome.kind, outcome.digest, outcome.markdown, f"{name}: {outcome.headline}")
         return Completed(name="Reused" if outcome.reused else "Completed", message=outcome.headline)

@@ -52,3 +52,43 @@ def test_prefect_reuses_what_direct_made_and_shows_it(cli, phantom_series, tmp_p
     assert {f["state"]["type"] for f in kept["flows"]} == {"COMPLETED", "FAILED"}
     assert "DOE^" not in asked.stdout  # with a letter that no picture spells by chance
     assert str(named) not in asked.stdout  # the store's own place may be told, the scan's never
+
+
+DEFECT = """
+from flows.cli import quiet_prefect
+quiet_prefect()
+from flows.flow import flow
+from tasks.stage import as_task
+
+def broken():
+    raise FileNotFoundError(2, "No such file", "/archive/DOE^JANE/1950")
+
+@flow("in a stage")
+def in_a_stage():
+    as_task("load", {}, broken)
+
+@flow("before any")
+def before_any():
+    broken()
+
+for run in (in_a_stage, before_any):
+    try:
+        run()
+    except Exception as e:
+        print(type(e).__name__, e)
+"""
+
+
+def test_a_defect_tells_prefect_nothing_private(cli):
+    said = subprocess.run(
+        [sys.executable, "-c", DEFECT], cwd=ROOT, env=cli.env, capture_output=True, text=True, timeout=TIMEOUT_S
+    )
+    assert said.stdout.count("Unexpected unexpected FileNotFoundError; details in") == 2, said.stderr
+    asked = subprocess.run(
+        [sys.executable, "-c", KEPT], cwd=ROOT, env=cli.env, capture_output=True, text=True, timeout=TIMEOUT_S, check=True
+    )
+    kept = json.loads(asked.stdout)
+    assert {f["state"]["type"] for f in kept["flows"]} == {"FAILED"}
+    assert "unexpected FileNotFoundError" in json.dumps(kept["flows"])
+    assert kept["logs"], "what the engine logs of a failure is looked at too"
+    assert "DOE^" not in said.stdout + said.stderr + asked.stdout

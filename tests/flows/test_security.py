@@ -191,3 +191,15 @@ def test_the_roots_are_those_of_the_environment(monkeypatch, tmp_path):
     monkeypatch.delenv("HOUNSFIELD_INBOX")
     assert deployed.roots() == []
     assert deployed.deployed_run() is None  # a test is no run
+
+
+def test_a_defect_tells_no_path_at_the_terminal_either(tmp_path, monkeypatch):
+    def broken(as_json: bool) -> None:
+        raise FileNotFoundError(2, "No such file", "/archive/Zzyxdoe^Jane")
+
+    monkeypatch.setattr("flows.weights.list_sets", broken)
+    done = InProcess(tmp_path)("weights", "list")
+    assert done.code == 1
+    assert done.err.startswith("hounsfield: unexpected FileNotFoundError; details in $HOUNSFIELD_HOME/private/failures/")
+    assert "Zzyxdoe" not in done.err
+    assert "Zzyxdoe^Jane" in next((tmp_path / "private" / "failures").iterdir()).read_text()
