@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import shutil
 import sys
@@ -15,7 +16,8 @@ from typing import Any, Literal
 
 from artifacts.errors import HounsfieldError, StoreError, WeightsError
 from artifacts.home import find_weights, home, private_folder, store_folder, weights_sets
-from artifacts.store import FORMAT, Store
+from artifacts.known_stores import ACCEPTED, check_known, known_store
+from artifacts.store import FORMAT
 from flows.units import size_text
 
 State = Literal["ok", "warn", "bad"]
@@ -81,11 +83,16 @@ def device_lines() -> Iterator[Line]:
 
 def store_lines(deep: bool) -> Iterator[Line]:
     place = store_folder()
-    if not place.exists():
+    try:
+        check_known(place)
+    except StoreError as e:
+        yield Line("store", "bad", f"{e} ({place})", f"mount its disk, or {ACCEPTED}=1 hounsfield doctor", e.exit_code)
+        return
+    if not place.exists() and not os.environ.get(ACCEPTED):
         yield Line("store", "ok", f"not there yet: the first screening makes it ({place})")
         return
     try:
-        store = Store(place)
+        store = known_store(place)
         mark = place / f".doctor-{uuid.uuid4().hex[:8]}"
         try:
             mark.write_bytes(b"")

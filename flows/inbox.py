@@ -73,7 +73,8 @@ def inbox(
     """
     index, ledger = open_index(), Ledger(private_folder() / "inbox.db")
     came: Counter[str] = Counter()
-    with only_run(), written_down(ledger, came) as run:
+    notes: list[str] = []
+    with only_run(), written_down(ledger, came, notes) as run:
         store = open_store()
         given = settings_for(store, weights, device, precision, settings)
         policy = Policy(series, kernel_of(weights), partial_of(given), quiet_s, fingerprint(given, series))
@@ -83,6 +84,7 @@ def inbox(
         ledger.put(*decided.written)
         ledger.drop(*decided.dropped)
         watcher().say(looked(look, len(decided.due), ledger.counts()))
+        notes += vanished(look, index)
         rows = ledger.entries("due")
         crew = Crew(at_once, limit_min * 60, dask)
         came.update(e.state for e in decided.written if e.state == "refused")  # by their headers alone
@@ -144,6 +146,15 @@ def looked(look: Look, due: int, counts: dict[str, int]) -> str:
     later = {"waiting": "still arriving", "failed": "failed and tried again later"}
     rest = "".join(f", {counts[state]} {what}" for state, what in later.items() if counts.get(state))
     return f"{len(look.seen)} series in {look.folders} folders ({look.opened} headers read{closed}); {due} to screen{rest}"
+
+
+def vanished(look: Look, index: PrivateIndex) -> list[str]:
+    """A line a folder of which everything went at once, said and kept: emptied by somebody, or a disk that is not there."""
+    away = "have gone since the last look: moved away, or is a disk not mounted?"
+    lines = [f"all {n} series of {index.token(root)} {away}" for root, n in look.emptied.items()]
+    for line in lines:
+        watcher().say(line)
+    return lines
 
 
 def _jobs(dues: Iterator[Due], given: Settings, series: str, index: PrivateIndex, ledger: Ledger) -> Iterator[Job]:

@@ -59,7 +59,8 @@ def decide(look: Look, known: dict[str, Entry], index: HeaderIndex, policy: Poli
             _wait(rows, members, len(restless), policy)
         else:
             _sort_out(rows, members, index, policy, now)
-    gone = [e for name, e in known.items() if name not in rows and e.state not in ("done", "gone")]
+    here = rows.keys() | look.elsewhere  # a look over one inbox says nothing of another
+    gone = [e for name, e in known.items() if name not in here and e.state not in ("done", "gone")]
     dropped = [e.name for e in gone if e.state in ("waiting", "due", "running", "left out")]
     lost = [replace(e, state="gone", why="its files are no longer there") for e in gone if e.name not in dropped]
     written = [e for name, e in rows.items() if e != known.get(name)] + lost

@@ -48,8 +48,11 @@ def _lock() -> FileLock:
 
 
 @contextmanager
-def written_down(ledger: Ledger, came: Mapping[str, int]) -> Iterator[int]:
-    """A run's number; how it ended goes to the ledger, with what its scans came to. Only a run killed outright writes nothing."""
+def written_down(ledger: Ledger, came: Mapping[str, int], notes: list[str]) -> Iterator[int]:
+    """A run's number; how it ended goes to the ledger, with what its scans came to and what else is to be known of it.
+
+    Only a run that was killed outright writes nothing.
+    """
     run = ledger.begin(time.time())
     try:
         yield run
@@ -57,7 +60,7 @@ def written_down(ledger: Ledger, came: Mapping[str, int]) -> Iterator[int]:
         with suppress(HounsfieldError):
             ledger.end(run, time.time(), came, how_it_ended(e))
         raise
-    ledger.end(run, time.time(), came)
+    ledger.end(run, time.time(), came, "; ".join(["done", *notes]) if notes else "")
 
 
 def how_it_ended(e: BaseException) -> str:

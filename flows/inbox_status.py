@@ -10,6 +10,7 @@ from typing import Any
 
 from artifacts.errors import HounsfieldError
 from artifacts.home import private_folder, store_folder
+from artifacts.known_stores import check_known
 from artifacts.ledger import Entry, Ledger, Run
 from artifacts.manifest import Damaged
 from artifacts.preview_markdown import escaped
@@ -55,6 +56,7 @@ def _done(e: Entry) -> dict[str, Any]:
 def _found(reports: list[str]) -> str:
     found = []
     with suppress(HounsfieldError):
+        check_known(store_folder())
         store = Store(store_folder())
         for kind, _, digest in (r.partition(":") for r in reports):
             with suppress(HounsfieldError, Damaged):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from artifacts.errors import HounsfieldError, UsageError
+from artifacts.known_stores import is_store
 from artifacts.store import Store
 from flows.console import watcher
 from flows.scan_job import Job, Result
@@ -85,7 +86,8 @@ def done(processes: ScanProcesses, job: Job, limit_s: float, say: Callable[[str]
         try:
             return process.run(job, limit_s, lambda line: say(f"{job.name}: {line}"), gpu_slot)
         except Ended as e:
-            Store(Path(job.settings.store)).sweep()
+            if is_store(place := Path(job.settings.store)):
+                Store(place).sweep()
             result = Result(job.name, "failed", str(e))
         except HounsfieldError as e:
             result = Result(job.name, "failed", str(e), passing=e.passing)

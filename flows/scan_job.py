@@ -16,6 +16,7 @@ from typing import Any
 from artifacts.checkpoint import Checkpoint, Role
 from artifacts.errors import HounsfieldError, InputError, ScanRefused, StoreError, WeightsError
 from artifacts.home import find_weights, private_folder
+from artifacts.known_stores import is_store
 from artifacts.private_index import signature
 from artifacts.store import Ref, Store
 from flows.nodule_line import STAGES, nodule_line
@@ -199,8 +200,8 @@ def same_weights(settings: Settings) -> Mapping[Role, Checkpoint]:
 
 def same_store(settings: Settings) -> Store:
     """The store of the run; StoreError where the same place leads to another one on this machine."""
-    store = Store(Path(settings.store))
-    if store.identity != settings.store_id:
+    place = Path(settings.store)
+    if not is_store(place) or (store := Store(place)).identity != settings.store_id:  # a mount point is left as it is
         raise StoreError("the worker's store is not the store of the run: mount the shared folder at the same place")
     return store
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from artifacts.errors import PASSING, InputError, UsageError
 from artifacts.home import private_folder, store_folder
+from artifacts.known_stores import known_store
 from artifacts.private_index import PrivateIndex
 from artifacts.store import Store
 from flows.deployed import confined
@@ -17,8 +18,8 @@ from tasks.nets.network import Precision
 
 
 def open_store() -> Store:
-    """The store of this machine (``HOUNSFIELD_STORE``), swept of what killed runs left behind."""
-    store = Store(store_folder())
+    """The store of this machine (``HOUNSFIELD_STORE``), swept of what killed runs left behind. Raises StoreError."""
+    store = known_store(store_folder())
     store.sweep()
     return store
 

@@ -12,11 +12,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from artifacts.errors import ServerError, UsageError
 from artifacts.home import home, store_folder
+from artifacts.known_stores import check_known
 from artifacts.using import host
 
 ROOT = Path(__file__).parents[1]
@@ -32,6 +34,7 @@ def serve(port: int, inbox: Path | None, roots: Sequence[Path] = (), prefect_day
     from flows.slots import make_slots
 
     url, folder = f"http://127.0.0.1:{port}", inbox_folder(inbox)
+    check_known(store_folder())
     environment = dict(os.environ)
     for name in ("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "PREFECT_LOGGING_INTERNAL_LEVEL", "PREFECT_SERVER_LOGGING_LEVEL"):
         environment.pop(name, None)
@@ -43,22 +46,34 @@ def serve(port: int, inbox: Path | None, roots: Sequence[Path] = (), prefect_day
     try:
         if answers(url):
             same_version(url)
-            print(f"using the Prefect server that already answers at {url}")
+            print(f"using the Prefect server that already answers at {url}", flush=True)
         elif taken(port):
             raise ServerError(f"port {port} is taken by something that is no Prefect server: give another --port")
         else:
-            running.append(start("server", "start", "--host", "127.0.0.1", "--port", str(port), environment=environment))
-            wait_for(url, running[0])
-        call("work-pool", "create", POOL, "--type", "process", "--overwrite", environment=environment)
-        call("--no-prompt", "deploy", "--all", environment=environment)
-        make_slots(environment["PREFECT_API_URL"])
+            with said("starting the Prefect server"):
+                running.append(start("server", "start", "--host", "127.0.0.1", "--port", str(port), environment=environment))
+                wait_for(url, running[0])
+        with said(f"deploying the {len(declared())} flows of prefect.yaml"):
+            call("work-pool", "create", POOL, "--type", "process", "--overwrite", environment=environment)
+            call("--no-prompt", "deploy", "--all", environment=environment)
+        slots = make_slots(environment["PREFECT_API_URL"])
+        print(f"GPU slots: {', '.join(slots) or 'no GPU here'}", flush=True)
         running.append(start("worker", "start", "--pool", POOL, environment=environment))
-        print(f"\nHounsfield in the Prefect UI: {url}/deployments (CTRL-C ends)")
+        print(f"\nHounsfield in the Prefect UI: {url}/deployments (CTRL-C ends)", flush=True)
         while all(p.poll() is None for p in running):
             time.sleep(0.5)
         raise ServerError("the server or the worker ended by itself: its last lines above say why")
     finally:
         end(running)
+
+
+@contextmanager
+def said(what: str) -> Iterator[None]:
+    """A line before and one after what takes its time, written out at once wherever they go."""
+    began = time.monotonic()
+    print(f"{what} …", flush=True)
+    yield
+    print(f"{what}: done in {time.monotonic() - began:.0f} s", flush=True)
 
 
 def inbox_folder(named: Path | None) -> Path:
@@ -93,13 +108,14 @@ def work(api_url: str) -> None:
     from flows.slots import make_slots
 
     api_url = api_url.rstrip("/")
+    check_known(store_folder())
     if not answers(api_url.removesuffix("/api")):
         raise ServerError(f"no Prefect server answers at {api_url}: the address ends with /api, and this machine must reach it")
     same_version(api_url.removesuffix("/api"))
     environment = os.environ | absolute_places() | {"PREFECT_API_URL": api_url}
     environment.setdefault("HOUNSFIELD_GPUS", f"gpu-{host()}")  # other GPUs than those of the server's machine
     os.environ["HOUNSFIELD_GPUS"] = environment["HOUNSFIELD_GPUS"]
-    print(f"GPU slots: {', '.join(make_slots(api_url)) or 'no GPU here'}")
+    print(f"GPU slots: {', '.join(make_slots(api_url)) or 'no GPU here'}", flush=True)
     running = [start("worker", "start", "--pool", POOL, environment=environment)]
     try:
         raise ServerError(f"the worker ended by itself (code {running[0].wait()}): its last lines above say why")

@@ -61,6 +61,8 @@ class Look:
     files: int = 0
     opened: int = 0  # files whose header was read: new or changed ones
     closed: int = 0  # folders that cannot be read
+    emptied: dict[Path, int] = field(default_factory=dict)  # roots that hold no series now -> how many at the last look
+    elsewhere: set[str] = field(default_factory=set)  # names of what other roots held at their last look
 
 
 @dataclass
@@ -100,13 +102,15 @@ class HeaderIndex:
 
     @guarded
     def look(self, roots: Sequence[Path], tell: Callable[[Look], None] = lambda look: None) -> Look:
-        """Every series under ``roots``, by name. Raises InputError where a root is not there: an unmounted disk is not empty."""
+        """Every series under ``roots``, by name. Raises InputError where a root is not there, or is an empty mount point now."""
         missing = [r for r in roots if not r.is_dir()]
         if missing:
             raise InputError(
                 f"{len(missing)} of {len(roots)} inbox folders are not there: mount or make them, or name other ones",
                 private=", ".join(map(str, missing)),
             )
+        for root in roots:
+            self._still_mounted(root)
         look, parts, visited = Look(), defaultdict[str, list[tuple[Path, _Part]]](list), set[str]()
         for folder, entries in _folders(roots, look):
             visited.add(str(folder))
@@ -115,7 +119,9 @@ class HeaderIndex:
             if look.folders % TOLD_EVERY == 0:
                 tell(look)
         look.seen = {name: _seen(name, held) for name, held in parts.items()}
-        self._forget(roots, visited)
+        for root in roots:
+            self._compare(root, parts, look)
+        look.elsewhere = self._forget(roots, visited)
         tell(look)
         return look
 
@@ -222,14 +228,37 @@ class HeaderIndex:
             return None
         return value if layout == LAYOUT else None
 
-    def _forget(self, roots: Sequence[Path], visited: set[str]) -> None:
-        """Records of folders that are no longer under ``roots``."""
-        tops = [str(r) for r in roots]
+    def _still_mounted(self, root: Path) -> None:
+        """Raises InputError where ``root`` lay on a mounted disk at the last look, holds nothing now, and lies on another one."""
+        _, place = self._get(f"root/{root.absolute()}") or (0, None)
+        if place not in (None, mount_of(root)) and not any(root.iterdir()):
+            raise InputError("an inbox folder is empty, for its disk is not mounted: mount it", private=str(root))
+
+    def _compare(self, root: Path, parts: dict[str, list[tuple[Path, _Part]]], look: Look) -> None:
+        """How many series ``root`` holds, against the last look."""
+        key, top = f"root/{root.absolute()}", root.absolute()
+        held = sum(any(folder.is_relative_to(top) for folder, _ in where) for where in parts.values())
+        before, _ = self._get(key) or (0, None)
+        if before and not held:
+            look.emptied[root] = before
+        self._cache[_key(key)] = (LAYOUT, (held, mount_of(root)))
+
+    def _forget(self, roots: Sequence[Path], visited: set[str]) -> set[str]:
+        """Records of folders that are no longer under ``roots`` go. Returns the names that lie outside of ``roots``."""
+        tops, elsewhere = [str(r.absolute()) for r in roots], set[str]()
         for key in list(self._cache):
             kind, _, folder = os.fsdecode(key).partition("/") if isinstance(key, bytes) else ("", "", "")
             under = any(folder == top or folder.startswith(top + os.sep) for top in tops)
             if kind in ("folder", "headers") and under and folder not in visited:
                 del self._cache[key]
+            elif kind == "folder" and not under:
+                elsewhere |= (self._get(os.fsdecode(key)) or (b"", {}))[1].keys()
+        return elsewhere
+
+
+def mount_of(folder: Path) -> str:
+    """The mount point of the disk that ``folder`` lies on."""
+    return str(next(p for p in (folder.absolute(), *folder.absolute().parents) if os.path.ismount(p)))
 
 
 def _key(text: str) -> bytes:

@@ -50,6 +50,18 @@ def test_a_home_that_does_not_exist_yet_is_fine(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+def test_a_store_whose_disk_is_not_mounted(tmp_path):
+    place = tmp_path / "shared"
+    place.mkdir()
+    assert examined(tmp_path / "home", "--store", place)[0] == 0
+    shutil.rmtree(place)
+    code, lines = examined(tmp_path / "home", "--store", place)
+    assert code == 6
+    assert "is its disk mounted?" in lines["store"]["text"]
+    assert lines["store"]["mend"] == "mount its disk, or HOUNSFIELD_NEW_STORE=1 hounsfield doctor"
+    assert not place.exists()
+
+
 def test_damaged_artifacts_are_counted_and_deep_reads_every_byte(home):
     (crops,) = (home / "store" / "artifacts" / "crops").iterdir()
     victim = max((p for p in crops.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)

@@ -213,3 +213,14 @@ def test_an_entry_says_nothing_of_where_its_files_lie(inbox):
     inbox.run(after_s=61)
     assert not [e for e in inbox.rows.values() if str(inbox.tree.parent) in repr(e)]
     assert isinstance(inbox.rows[THIN], Entry)
+
+
+def test_a_look_over_another_inbox_leaves_the_back_off_of_this_one_alone(inbox, tmp_path):
+    inbox.run()
+    inbox.run(after_s=61, s3="failed")
+    before = dict(inbox.rows)
+    (tmp_path / "other").mkdir()
+    other = decide(inbox.index.look([tmp_path / "other"]), inbox.rows, inbox.index, inbox.policy, inbox.now)
+    assert (other.written, other.dropped) == ([], [])
+    assert inbox.run(after_s=1) == []
+    assert inbox.rows == before

@@ -60,6 +60,13 @@ def test_a_cancelled_run_blames_no_scan_for_it(tree, monkeypatch):
             assert all(r["ended"] for r in about["runs"])
     assert run("inbox", "run", inbox, "--direct", "--quiet", "0", "--json").json == {"done": 1}
     assert run("inbox", "status", "--json").json["runs"][0]["how"] == "done"
+    for scan in inbox.iterdir():
+        shutil.rmtree(scan)
+    gone = run("inbox", "run", inbox, "--direct")
+    assert "all 2 series of source-" in gone.err
+    how = run("inbox", "status", "--json").json["runs"][0]["how"]
+    assert how.startswith("done; all 2 series of source-")
+    assert "is a disk not mounted?" in how
 
 
 def test_a_run_that_goes_on_one_that_died_and_one_that_failed_are_told_apart(tmp_path):

@@ -1,10 +1,14 @@
 """`hounsfield ui` before anything is started: what is not as it should be is one clear line."""
 
+import io
+import shutil
 import socket
+import sys
 
 import pytest
 
-from artifacts.errors import ServerError, UsageError
+from artifacts.errors import ServerError, StoreError, UsageError
+from artifacts.known_stores import known_store
 from flows import ui
 from flows.cli import quiet_prefect
 from flows.console import engine
@@ -24,6 +28,47 @@ def test_an_inbox_that_is_not_mounted_is_not_made(tmp_path):
     assert not (tmp_path / "Doe^Jane").exists()
     assert ui.inbox_folder(None) == tmp_path / "home" / "inbox"
     assert (tmp_path / "home" / "inbox").is_dir()
+
+
+def test_what_takes_its_time_is_said_before_it_begins(monkeypatch, tmp_path):
+    """Into a journal or a pipe too, where Python would keep lines back."""
+    said = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    seen = lambda: said.buffer.getvalue().decode()  # noqa: E731
+
+    class Ended:
+        pid = 0
+
+        def poll(self):
+            return 0
+
+        def terminate(self): ...
+        def wait(self, _seconds):
+            return 0
+
+    def called(*arguments, environment):
+        assert "deploying the 24 flows of prefect.yaml …" in seen()
+
+    monkeypatch.setattr(sys, "stdout", said)
+    monkeypatch.setattr(ui, "declared", lambda: set(range(24)))
+    monkeypatch.setattr(ui, "answers", lambda url: True)
+    monkeypatch.setattr(ui, "same_version", lambda url: None)
+    monkeypatch.setattr(ui, "call", called)
+    monkeypatch.setattr(ui, "start", lambda *a, **k: Ended())
+    monkeypatch.setattr("flows.slots.make_slots", lambda api_url: [])
+    with pytest.raises(ServerError, match="ended by itself"):
+        ui.serve(9, None)
+    assert "deploying the 24 flows of prefect.yaml: done in 0 s" in seen()
+    assert seen().rstrip().endswith("(CTRL-C ends)")
+
+
+def test_a_store_that_is_not_mounted_is_said_before_anything_starts(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOUNSFIELD_STORE", str(tmp_path / "shared"))
+    known_store(tmp_path / "shared")
+    shutil.rmtree(tmp_path / "shared")
+    for attempt in (lambda: ui.serve(9, None), lambda: ui.work("http://127.0.0.1:9/api")):
+        with pytest.raises(StoreError, match="is its disk mounted"):
+            attempt()
+    assert not (tmp_path / "shared").exists()
 
 
 def test_a_port_that_something_else_holds():

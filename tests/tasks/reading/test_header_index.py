@@ -136,3 +136,34 @@ def test_headers_of_files_that_are_still_being_written_are_read_when_they_are_wh
     second = again(index, tmp_path / "tree").seen[SERIES]
     assert second.mark != first.mark
     assert index.found(second).broken == 0
+
+
+def test_a_root_that_lost_all_its_series_at_once_is_named_once(index: HeaderIndex, tree: Path) -> None:
+    assert index.look([tree]).emptied == {}
+    for n in range(3):
+        shutil.rmtree(tree / f"DOE^{n}")
+    assert again(index, tree).emptied == {tree: 3}
+    assert again(index, tree).emptied == {}
+
+
+def test_an_empty_mount_point_is_no_empty_root_and_nothing_is_forgotten(
+    index: HeaderIndex, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.reading.header_index.mount_of", lambda _: "/mnt/ct")
+        index.look([tree])
+    shutil.move(tree, tree.with_name("disk"))
+    tree.mkdir()
+    with pytest.raises(InputError, match="its disk is not mounted") as refused:
+        again(index, tree)
+    assert str(tree) not in str(refused.value)
+    tree.rmdir()
+    shutil.move(tree.with_name("disk"), tree)
+    assert again(index, tree).opened == 0  # on another disk than before, and not empty: that is what there is
+
+
+def test_what_another_root_holds_is_known_by_name(index: HeaderIndex, tree: Path, tmp_path: Path) -> None:
+    write_series(tmp_path / "other", HU, series=f"{SERIES}.9", StudyInstanceUID="1.2.3.9")
+    assert index.look([tree]).elsewhere == set()
+    look = again(index, tmp_path / "other")
+    assert (look.seen.keys(), look.elsewhere) == ({f"{SERIES}.9"}, {f"{SERIES}.{n}" for n in range(3)})
