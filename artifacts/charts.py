@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from artifacts.drawing import font_for
+from artifacts.lettering import font_of, legible
 from artifacts.reliability import reliability_bins
 
 if TYPE_CHECKING:
@@ -49,12 +51,12 @@ def curves(
         marker, lines = "o" if len(rows) < 25 else None, SOLID if colors else LINES
         for k, (color, name) in enumerate(zip(colors or _colors(len(names)), names, strict=False)):
             values, line = [_number(r.get(name)) for r in rows], lines[k % len(lines)]
-            axes.plot(over, values, line, color=color, label=name, marker=marker, markersize=3, linewidth=1.6)
+            axes.plot(over, values, line, color=color, label=_words(name), marker=marker, markersize=3, linewidth=1.6)
         axes.set_xlabel(x)
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=all(v.is_integer() for v in over), steps=[1, 2, 2.5, 5, 10]))
         axes.legend(fontsize=9, frameon=False)
         _plain(axes)
-    return _png(figure, title)
+    return _png(figure, title, [name for names in panels for name in names])
 
 
 def confusion_matrix(
@@ -62,7 +64,8 @@ def confusion_matrix(
 ) -> bytes:
     """Counts ``[truth, said]``; darker: a larger share of its row. ``columns``: what was said, where it is not ``labels``."""
     counts = np.asarray(matrix)
-    said = list(columns or labels)
+    names = [*labels, *(columns or ())]
+    labels, said = [_words(n) for n in labels], [_words(n) for n in columns or labels]
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure = _figure(min(max(150 + 60 * len(labels), 330), 900))
     axes = figure.add_subplot()
@@ -76,7 +79,7 @@ def confusion_matrix(
     axes.set_yticks(range(len(labels)), list(labels))
     axes.set_xlabel("the line said")
     axes.set_ylabel(truth)
-    return _png(figure, title)
+    return _png(figure, title, names)
 
 
 def reliability(confidence: ArrayLike, correct: ArrayLike, bins: int = 15, title: str = "") -> bytes:
@@ -197,14 +200,33 @@ def _number(value: Any) -> float:
     return math.nan if value is None else float(value)
 
 
-def _png(figure: Figure, title: str) -> bytes:
+def _words(text: str) -> str:
+    """A name as matplotlib takes it: dollars are no mathematics."""
+    return legible(text).replace("$", r"\$")
+
+
+def _png(figure: Figure, title: str, names: Sequence[str] = ()) -> bytes:
+    """names: what people called things, in letters that matplotlib's font may lack."""
     from PIL import Image
 
     if title:
         figure.suptitle(title, fontsize=12)
+    _lettered(figure, [n for n in names if not n.isascii()])
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return _small_png(Image.open(buffer).convert("RGB"))
+
+
+def _lettered(figure: Figure, names: Sequence[str]) -> None:
+    """Text in fonts that have the letters of ``names``."""
+    if not names:
+        return
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.text import Text
+
+    families = dict.fromkeys(["DejaVu Sans", *(FontProperties(fname=font_of(n)).get_name() for n in names)])
+    for text in figure.findobj(Text):
+        text.set_fontfamily(list(families))  # type: ignore[attr-defined]
 
 
 def _fitted(image: PIL.Image, side: int) -> PIL.Image:
@@ -217,9 +239,11 @@ def _fitted(image: PIL.Image, side: int) -> PIL.Image:
 
 
 def _caption(pen: Any, text: str, at: tuple[int, int], width: int) -> None:
-    while text and pen.textlength(text, font_size=11) > width:
+    text = legible(text)
+    face = font_for(text, 11)
+    while text and pen.textlength(text, font=face) > width:
         text = text[:-2] + "…" if len(text) > 2 else ""
-    pen.text(at, text, fill=(235, 238, 242), font_size=11)
+    pen.text(at, text, fill=(235, 238, 242), font=face)
 
 
 def _small_png(image: PIL.Image) -> bytes:

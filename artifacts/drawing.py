@@ -218,7 +218,10 @@ def write(
     image: PIL.Image, at: tuple[float, float], text: str, color: Color = INK, *, anchor: str = "la", size: int = 12
 ) -> None:
     """Text with a dark rim, legible on any grey."""
-    face = font(size) if text.isascii() else wide_font(size)
+    from artifacts.lettering import legible
+
+    text = legible(text)
+    face = font_for(text, size)
     _draw(image).text(at, text, fill=color, font=face, anchor=anchor, stroke_width=1, stroke_fill=(0, 0, 0))
 
 
@@ -278,14 +281,17 @@ def font(size: int) -> FreeTypeFont:
     return ImageFont.load_default(size)  # type: ignore[return-value]
 
 
-@cache
-def wide_font(size: int) -> FreeTypeFont:
-    """Knows more scripts than ours (Cyrillic, Greek, Arabic): the one that comes with matplotlib."""
-    from importlib.util import find_spec
-    from pathlib import Path
+def font_for(text: str, size: int) -> FreeTypeFont:
+    """Ours, or one that has the letters of ``text`` where it goes beyond ASCII."""
+    if text.isascii():
+        return font(size)
+    from artifacts.lettering import font_of
 
+    return font_at(font_of(text), size)
+
+
+@cache
+def font_at(file: str, size: int) -> FreeTypeFont:
     from PIL import ImageFont
 
-    found = find_spec("matplotlib")
-    file = Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf" if found and found.origin else None
-    return ImageFont.truetype(str(file), size) if file and file.is_file() else font(size)
+    return ImageFont.truetype(file, size)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from artifacts.artifact import Preview
 from artifacts.channel_stats import CHANNELS, ChannelStats
 from artifacts.drawing import jpeg, montage, write
+from artifacts.lettering import legible
 
 if TYPE_CHECKING:
     from PIL import Image as PIL
@@ -149,8 +150,13 @@ def named(name: str) -> PIL.Image:
     from artifacts.drawing import PAPER
 
     canvas = Image.new("RGB", (NAME_WIDTH, TILE), PAPER)
-    write(canvas, (NAME_WIDTH - 6, TILE / 2), name if len(name) < 17 else f"{name[:15]}…", anchor="rm")
+    write(canvas, (NAME_WIDTH - 6, TILE / 2), shortened(name, 16), anchor="rm")
     return canvas
+
+
+def shortened(name: str, most: int) -> str:
+    name = legible(name)
+    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def recognised(found: Sequence[tuple[NDArray[np.uint8], Sequence[tuple[str, float]]]]) -> PIL.Image:
@@ -170,5 +176,5 @@ def beside(image: NDArray[np.uint8], top: Sequence[tuple[str, float]]) -> PIL.Im
     for k, (name, p) in enumerate(top):
         y = (k + 0.5) * high / len(top)
         ImageDraw.Draw(canvas).rectangle((SEEN + 8, y - LINE / 2 + 2, SEEN + 8 + p * (BARS - 16), y + LINE / 2 - 2), fill=BAR)
-        write(canvas, (SEEN + 12, y), f"{p:.1%}  {name if len(name) < 32 else name[:30] + '…'}", anchor="lm", size=13)
+        write(canvas, (SEEN + 12, y), f"{p:.1%}  {shortened(name, 31)}", anchor="lm", size=13)
     return canvas
