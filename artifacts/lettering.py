@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+STANDS_IN = ("Last Resort", ".LastResort", "LastResort", "Adobe Blank")  # have a box, or nothing, for every letter
 MOST_FONTS = 300  # looked through for letters that the first one lacks
 
 
@@ -12,7 +13,8 @@ def fonts() -> tuple[str, ...]:
     """Files of upright, regular fonts: DejaVu Sans, which comes with matplotlib, then those of this machine, sans serif first."""
     from matplotlib.font_manager import fontManager
 
-    plain = {f.fname: f.name for f in fontManager.ttflist if f.style == "normal" and f.weight in (400, "normal", "regular")}
+    regular = (f for f in fontManager.ttflist if f.style == "normal" and f.weight in (400, "normal", "regular"))
+    plain = {f.fname: f.name for f in regular if not f.name.startswith(STANDS_IN)}
     first = [dejavu(), *sorted(plain, key=lambda f: ("Sans" not in plain[f], "Mono" in plain[f], plain[f], f))]
     return tuple(dict.fromkeys(first))[:MOST_FONTS]
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+from artifacts.errors import UsageError
 from artifacts.side_by_side import SideBySide
 from artifacts.store import Ref, write_whole
-from flows.cifar import Data, TrainingPrecision, image_source, settle_training
+from flows.cifar import Data, Pretrained, TrainingPrecision, image_source, pretrained_source, settle_training
 from flows.cifar_line import cifar_line
 from flows.cifar_run import page, through, token_of
 from flows.console import watcher, wide_console
@@ -16,8 +18,9 @@ from flows.form import Device, form
 from flows.settle import open_store, without_paths
 from tasks.images.compare import CompareParams, compare
 from tasks.images.evaluate import EvaluateParams
+from tasks.images.pretrained import DOWNLOAD, PretrainedSource
 from tasks.images.read import ReadParams
-from tasks.images.recipes import TrainParams
+from tasks.images.recipes import RECIPES, TrainParams
 from tasks.images.source import SYNTHETIC
 from tasks.line import Line
 from tasks.stage import Compute
@@ -28,6 +31,7 @@ LOSSES = ["cross-entropy", "nll", "mse"]
 @flow("cifar-compare")
 def cifar_compare(
     data: Data = SYNTHETIC,
+    pretrained: Pretrained = None,
     names: Annotated[list[str], form("Names", "What each training is called, in order")] = LOSSES,
     variants: Annotated[list[TrainParams], form("Variants", "How each network is trained, in the order of the names")] = [
         TrainParams(loss=name)
@@ -42,14 +46,15 @@ def cifar_compare(
     store = open_store()
     device, used = settle_training(device, precision)
     with without_paths():
+        starts = starts_of(variants, pretrained)
         source, compute = image_source(data), Compute(device, precision=used)
         runs = []
         try:
-            for name, train in zip(names, variants, strict=True):
+            for name, train, start in zip(names, variants, starts, strict=True):
                 watcher().say(f"{name}:")
                 params = {"read": read, "train": train, "evaluate": evaluate}
                 line = Line(store, source.digest, {}, params, used, device=device, watcher=watcher(), compute=compute)
-                runs.append(cifar_line(line, source))
+                runs.append(cifar_line(line, source, start))
             line.params = {"compare-trainings": CompareParams(names=tuple(names))}
             return line(compare, trained=[r.trained for r in runs], scores=[r.scores for r in runs])
         finally:
@@ -57,7 +62,19 @@ def cifar_compare(
             store.forget()
 
 
-def show_comparison(data: str | None, direct: bool, out: Path | None, as_json: bool, options: dict[str, Any]) -> None:
+def starts_of(variants: Sequence[TrainParams], given: str | None) -> list[PretrainedSource | None]:
+    """Published weights for each variant of a torchvision network; ours start from nothing. UsageError where they fit none."""
+    theirs = dict.fromkeys(v.network for v in variants if v.network not in RECIPES)
+    if given and not theirs:
+        raise UsageError(f"published weights are for torchvision's networks: {variants[0].network} is none")
+    if given and given != DOWNLOAD and len(theirs) > 1:
+        raise UsageError(f"a file holds the weights of one network, here are {', '.join(theirs)}: --pretrained download")
+    return [pretrained_source(v.network, v.frozen, given if v.network in theirs else None) for v in variants]
+
+
+def show_comparison(
+    data: str | None, pretrained: str | None, direct: bool, out: Path | None, as_json: bool, options: dict[str, Any]
+) -> None:
     """Run the flow, write report.html, print the table."""
     import json
 
@@ -65,7 +82,10 @@ def show_comparison(data: str | None, direct: bool, out: Path | None, as_json: b
 
     from tasks.images.official import NAMES
 
-    ref: Ref = through(cifar_compare, direct, {"data": token_of(data, (SYNTHETIC, *NAMES)), **options})
+    weights = token_of(pretrained, (DOWNLOAD,)) if pretrained else None
+    starts_of(options["variants"], weights)  # what is wrong is said before a server starts
+    given = {"data": token_of(data, (SYNTHETIC, *NAMES)), "pretrained": weights, **options}
+    ref: Ref = through(cifar_compare, direct, given)
     store = open_store()
     comparison: SideBySide = store.open(ref, SideBySide)
     folder = out or Path(f"hounsfield-compare-{ref.digest[:12]}")

@@ -92,6 +92,7 @@ def compare(
     ] = "train.loss=cross-entropy,nll,mse",
     network: Network = None,
     classes: Classes = None,
+    pretrained: Pretrained = None,
     settings: Set = [],
     device: Device = "auto",
     precision: Precision = "auto",
@@ -100,7 +101,10 @@ def compare(
     as_json: Json = False,
     store: StoreOption = None,
 ) -> None:
-    """Train several times with one thing different (the three losses, if nothing else is asked) and show them side by side."""
+    """Train several times with one thing different (the three losses, if nothing else is asked) and show them side by side.
+
+    With --pretrained download each network of torchvision starts from its own published weights; ours start from nothing.
+    """
     from flows.cifar_compare import show_comparison
 
     name, equals, values = over.partition("=")
@@ -112,7 +116,7 @@ def compare(
     each = [image_params([*settings, f"{name}={value}"], network, classes, store) for value in names]
     options = {"names": names, "variants": [params["train"] for params in each], "device": device, "precision": precision}
     options |= {k: v for k, v in each[0].items() if k != "train"}
-    show_comparison(data, direct, out, as_json, options)
+    show_comparison(data, pretrained, direct, out, as_json, options)
 
 
 @cifar_app.command()

@@ -49,6 +49,8 @@ def test_fonts_of_this_machine_begin_with_the_one_that_is_always_there():
     assert lettering.fonts()[0] == lettering.dejavu()
     assert ord("ж") in lettering.letters(lettering.dejavu())
     assert lettering.letters("/nowhere.ttf") == frozenset()
+    assert lettering.legible("\ufdd0") == r"\ufdd0", "nobody has a letter for what is none; a font of boxes claims to"
+    assert lettering.legible("\U000f1234") == r"\U000f1234"
 
 
 def test_charts_and_pictures_take_any_name(only_dejavu):

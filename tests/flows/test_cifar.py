@@ -121,6 +121,28 @@ def test_learning_rates_side_by_side(trained, tmp_path):
         assert run("cifar", "compare", "--over", wrong).code == 2
 
 
+def test_a_comparison_starts_from_published_weights(trained, tmp_path):
+    import torch
+    from torchvision import models
+
+    run, data, _, _ = trained
+    torch.manual_seed(0)
+    torch.save(models.squeezenet1_1(weights=None).state_dict(), tmp_path / "squeezenet.pth")
+    options = ("--data", data, "--direct", "--set", "train.epochs=1", "--set", "train.input_size=40", "--json")
+    mixed = ("--over", "train.network=squeezenet1_1,resnet18")
+    for wrong, said in (((*mixed,), "holds the weights of one network"), (("--network", "linear"), "torchvision's networks")):
+        done = run("cifar", "compare", "--data", data, *wrong, "--pretrained", tmp_path / "squeezenet.pth")
+        assert done.code == 2
+        assert said in done.err
+    over = ("--network", "squeezenet1_1", "--over", "train.frozen=true,false", "--pretrained", tmp_path / "squeezenet.pth")
+    done = run("cifar", "compare", *options, *over, "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    assert [r["name"] for r in done.json] == ["true", "false"]
+    ref = re.findall(r"trained:\w+", done.err)[0]
+    shown = run("show", ref, "--json")
+    assert "pretrained" in json.dumps(shown.json)
+
+
 def test_what_is_exported_can_be_used_elsewhere(trained, tmp_path):
     import h5py
     import torch
