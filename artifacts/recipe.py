@@ -39,7 +39,7 @@ class Recipe:
         if self.weights != earlier.weights:
             return "weights: another checkpoint"
         if self.precision != earlier.precision:
-            return f"params: precision {earlier.precision} -> {self.precision}"
+            return f"params: precision {earlier.precision or 'float32'} -> {self.precision or 'float32'}"
         before, after = flat(earlier.params), flat(self.params)
         changes = [f"{k} {before.get(k)} -> {after.get(k)}" for k in sorted({*before, *after}) if before.get(k) != after.get(k)]
         return f"params: {', '.join(changes)}"

@@ -23,7 +23,7 @@ from flows.console import TerminalWatcher, engine, watching, wide_console
 from flows.settle import open_index, open_store, settle
 from tasks.images.pretrained import DOWNLOAD
 from tasks.images.source import SYNTHETIC, check_there
-from tasks.stage import Params
+from tasks.stage import Compute, Params
 
 TITLES = ("Images", "Statistics", "Network", "Scores")
 
@@ -62,9 +62,11 @@ def through(flow: Any, direct: bool, given: Mapping[str, Any]) -> Any:
     return run(**given)
 
 
-def plan_cifar(data: str | None, params: Mapping[str, Params], pretrained: str | None, **options: Any) -> list[dict[str, str]]:
+def plan_cifar(
+    data: str | None, params: Mapping[str, Params], pretrained: str | None, device: str, precision: str, **options: Any
+) -> list[dict[str, str]]:
     """For each stage whether it would be reused or run, and because of what."""
-    from flows.cifar import image_source, pretrained_source
+    from flows.cifar import image_source, pretrained_source, settle_training
     from tasks.images.official import NAMES
     from tasks.images.recipes import TrainParams
     from tasks.line import Plan
@@ -73,7 +75,8 @@ def plan_cifar(data: str | None, params: Mapping[str, Params], pretrained: str |
     train: Any = params.get("train") or TrainParams()
     weights = pretrained_source(train.network, train.frozen, token_of(pretrained, (DOWNLOAD,)) if pretrained else None)
     asked = again(options.get("refresh", ()), options.get("from_stage"))
-    plan = Plan(open_store(), source.digest, {}, params, refresh=asked)
+    used = settle_training(device, precision)[1]
+    plan = Plan(open_store(), source.digest, {}, params, used, asked, compute=Compute(precision=used))
     cifar_line(plan, source, weights)
     return [{"stage": s.stage, "action": s.action, "because": s.because, "ref": str(s.ref)} for s in plan.steps]
 

@@ -58,6 +58,7 @@ class _Settled:
     params: Mapping[str, Params] = field(default_factory=dict)  # stage name -> parameters; absent: the defaults
     precision: Precision = "float32"
     refresh: frozenset[str] = frozenset()  # stages to run again even where their artifact is whole
+    compute: Compute = field(default_factory=Compute, kw_only=True)  # of trainings
 
     def recipe(self, stage: Stage, given: Mapping[str, Any]) -> Recipe:
         """The recipe of ``stage`` on ``given``: refs and sources are inputs, anything else fills in a parameter that is None."""
@@ -69,8 +70,14 @@ class _Settled:
             params=self.settled_params(stage, fillings).model_dump(mode="json"),
             inputs={n: v.digest for n, v in inputs.items()},
             weights=checkpoint.digest if checkpoint else None,
-            precision=self.precision if stage.network else None,
+            precision=self.precision_of(stage),
         )
+
+    def precision_of(self, stage: Stage) -> str | None:
+        """Of the stage's arithmetic, as far as it decides what comes out; a training without one is in float32."""
+        if stage.network:
+            return self.precision
+        return self.compute.precision if stage.wants("compute") and self.compute.precision != "float32" else None
 
     def ref(self, stage: Stage, given: Mapping[str, Any]) -> Ref:
         """Of the artifact of ``stage`` on ``given``, made or not."""
@@ -101,7 +108,6 @@ class Line(_Settled):
 
     device: str = "cpu"
     watcher: Watcher | None = None
-    compute: Compute = field(default_factory=Compute)
     slot: Callable[[str], AbstractContextManager[None]] | None = None  # of a GPU, by device; None: the Prefect server's
     _steps: dict[str, tuple[Stage, str, Mapping[str, Any]]] = field(default_factory=dict)  # digest -> how it was made
 

@@ -41,7 +41,7 @@ def unheard(_metrics: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Compute:
-    """Where a network is trained: never part of a key.
+    """How a network is trained on this machine. Of all this only a precision other than float32 is part of a key.
 
     device     auto (CUDA where there is one), cpu, cuda or cuda:N
     devices    how many; more than one needs a ``strategy``: ddp

@@ -71,11 +71,10 @@ def cifar(
     from flows.cifar_run import plan_cifar, report, run_cifar, show
 
     params = image_params(settings, network, classes, store)
-    options: dict[str, Any] = {"refresh": list(refresh), "from_stage": from_stage}
+    options: dict[str, Any] = {"refresh": list(refresh), "from_stage": from_stage, "device": device, "precision": precision}
     if plan:
         show_plan(plan_cifar(data, params, pretrained, **options), as_json)
         return
-    options |= {"device": device, "precision": precision}
     made = run_cifar(data, params, pretrained, direct=direct, **options)
     folder = report(made, out)
     if as_json:

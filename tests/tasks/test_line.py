@@ -8,8 +8,13 @@ import time
 import pytest
 
 from artifacts.errors import StoreError, UsageError
+from artifacts.recipe import Recipe
 from artifacts.store import Store
 from tasks.line import Line, Plan, parse_params
+from tasks.stage import Compute, stage
+from tasks.train_malignancy import train_malignancy
+from tasks.train_nodule import train_nodule
+from tasks.train_segmenter import train_segmenter
 from tests.toy import AddParams, CountParams, Numbers, Scan, Sum, add, calls, count, toy_line
 
 SCAN = Scan([1, 2, 3, 4])
@@ -237,3 +242,32 @@ def test_settings_are_validated_with_one_line():
 
 def test_the_store_is_its_owners_alone(store):
     assert store.root.stat().st_mode & 0o077 == 0
+
+
+@stage("fit", version=1, params=AddParams)
+def fit(numbers: Numbers, params: AddParams = AddParams(), compute: Compute = Compute()) -> Sum:
+    return Sum(int(numbers.values.sum()))
+
+
+def test_the_precision_of_a_training_is_part_of_its_key_and_float32_leaves_older_keys_as_they_were(store):
+    keys = {}
+    for precision in ("float32", "bfloat16"):
+        compute = Compute(devices=2, strategy="ddp", precision=precision)
+        line, planned = (kind(store, SCAN.digest, compute=compute) for kind in (Line, Plan))
+        keys[precision] = line.ref(fit, {"numbers": SCAN}).digest
+        assert planned.ref(fit, {"numbers": SCAN}).digest == keys[precision]
+        assert line.ref(add, {"numbers": SCAN}) == Line(store, SCAN.digest).ref(add, {"numbers": SCAN}), "what trains nothing"
+    assert keys["float32"] == Recipe("fit", 1, {"offset": 0}, {"numbers": SCAN.digest}).digest
+    assert keys["float32"] != keys["bfloat16"]
+    earlier, later = (Line(store, SCAN.digest, compute=Compute(precision=p)).recipe(fit, {}) for p in ("float32", "bfloat16"))
+    assert later.changed_since(earlier) == "params: precision float32 -> bfloat16"
+
+
+@pytest.mark.parametrize("name", ["segmenter", "nodule", "malignancy"])
+def test_trainings_in_float32_keep_the_keys_that_they_had(store, name):
+    """What was trained before the precision was part of the key is found again."""
+    trains = {"segmenter": train_segmenter, "nodule": train_nodule, "malignancy": train_malignancy}[name]
+    given = {"patches" if name == "segmenter" else "examples": [store.ref("examples", "ab" * 16)]}
+    recipe = Line(store, "make-weights").recipe(trains, given)
+    assert (recipe.version, recipe.precision, recipe.weights) == (1, None, None)
+    assert recipe.params == trains.params().model_dump(mode="json")
