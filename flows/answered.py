@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from artifacts.errors import HounsfieldError, ServerError
 
-AWAY = ("Prefect API", "Failed to reach API")  # what Prefect's RuntimeErrors say
+AWAY = ("Prefect API", "Failed to reach API", "Retry handling ended")  # what Prefect's RuntimeErrors say
 CLIENTS = ("httpx", "httpcore", "websockets")
 
 

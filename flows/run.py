@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from artifacts.report import Report
 from artifacts.store import Ref
 from flows.console import TerminalWatcher, engine, watching, wide_console
 from flows.nodule_line import SLOTS, nodule_line
+from flows.patience import patient
 from flows.scans import scans_in
 from flows.settle import known, open_index, open_store, refreshed, settle
 from tasks.line import Plan
@@ -43,7 +45,8 @@ def run_screen(
         watcher.say(engine())
     run: Callable[..., list[Ref]] = screen.fn if direct else screen
     try:
-        return run(source=open_index().token(path), **options, **params), None
+        with nullcontext() if direct else patient():
+            return run(source=open_index().token(path), **options, **params), None
     except NotAllScreened as e:
         return e.reports, e
 
@@ -95,7 +98,8 @@ def run_single(
         return stages.run_stage(stage, ref, given, chosen=chosen, slot=name, after=downstream, params_after=params, **options)
     if downstream and params.keys() - {stage.name}:
         raise UsageError("--set of a later stage goes with --direct; through Prefect each stage's form holds its own parameters")
-    return getattr(stages, name.replace("-", "_"))(ref=ref, params=given, inputs=chosen, downstream=downstream, **options)
+    with patient():
+        return getattr(stages, name.replace("-", "_"))(ref=ref, params=given, inputs=chosen, downstream=downstream, **options)
 
 
 def check_out(out: Path | None) -> None:

@@ -13,6 +13,7 @@ from rich.table import Table
 from artifacts.errors import UsageError
 from artifacts.home import find_weights
 from flows.console import TerminalWatcher, engine, watching, wide_console
+from flows.patience import patient
 from flows.settle import open_index, open_store, refreshed, settle, use_store
 from tasks.line import Plan
 from tasks.stage import Params
@@ -51,7 +52,9 @@ def run_flow(flow: Any, direct: bool, **given: Any) -> Any:
     watching.set(watcher)
     if not direct:
         watcher.say(engine())
-    return flow.fn(**given) if direct else flow(**given)
+        with patient():
+            return flow(**given)
+    return flow.fn(**given)
 
 
 def came_to(came: dict[str, int], where: str = "`hounsfield inbox status` says why", nothing: str = "nothing to screen") -> str:

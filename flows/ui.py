@@ -41,7 +41,7 @@ def serve(port: int, inbox: Path | None, roots: Sequence[Path] = (), prefect_day
     environment |= {"PREFECT_API_URL": f"{url}/api", "PREFECT_UI_URL": url}
     environment |= absolute_places() | {"HOUNSFIELD_INBOX": str(folder)}
     environment["HOUNSFIELD_ROOTS"] = os.pathsep.join([*map(str, roots), *filter(None, [os.environ.get("HOUNSFIELD_ROOTS")])])
-    environment = kept_small(prefect_days) | environment
+    environment = kept_small(prefect_days) | LEASES_KEPT | environment
     running: list[subprocess.Popen] = []
     try:
         if answers(url):
@@ -94,6 +94,11 @@ def kept_small(days: int) -> dict[str, str]:
     """The server's settings by which it forgets runs that ended longer ago, with their logs and previews."""
     vacuum = "PREFECT_SERVER_SERVICES_DB_VACUUM"
     return {f"{vacuum}_ENABLED": "events,flow_runs", f"{vacuum}_RETENTION_PERIOD": str(days * 24 * 3600)}
+
+
+# Who holds which slot (a GPU's, a deployment's own) outlives the server: one that remembers it in memory alone and is killed
+# finds the slots taken when it starts again, and nobody who would ever give them back.
+LEASES_KEPT = {"PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem"}
 
 
 def declared() -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -103,6 +104,7 @@ def diff(
     from flows.console import TerminalWatcher, watching
     from flows.diff import diff as flow
     from flows.diff import overview, shown
+    from flows.patience import patient
     from flows.settle import open_store, use_store
     from tasks.compare import compare
     from tasks.line import parse_params
@@ -111,7 +113,8 @@ def diff(
     params = parse_params({"compare": compare}, [s if s.startswith("compare.") else f"compare.{s}" for s in settings])
     watching.set(TerminalWatcher(Console(stderr=True)))
     given: Any = params.get("compare") or compare.params()
-    refs = (flow.fn if direct else flow)(before, after, given)
+    with nullcontext() if direct else patient():
+        refs = (flow.fn if direct else flow)(before, after, given)
     opened = open_store()
     comparisons = [shown(opened, ref) for ref in refs]
     if as_json:

@@ -116,3 +116,17 @@ def test_nobody_waits_to_show_something_to_a_server_that_died():
         assert shown(lambda: pytest.fail("it was asked"), "the table") is None
     with temporary_settings({PREFECT_API_URL: None}):
         assert shown(lambda: "id", "the table") == "id"
+
+
+def test_the_server_remembers_on_disk_who_holds_which_slot_and_forgets_old_runs(monkeypatch):
+    """By Prefect's own names for it, which it ignores where they are wrong."""
+    from importlib import import_module
+
+    from prefect.settings import Settings
+
+    for name, value in (ui.kept_small(7) | ui.LEASES_KEPT).items():
+        monkeypatch.setenv(name, value)
+    server = Settings().server
+    assert import_module(server.concurrency.lease_storage).__name__.endswith(".filesystem")
+    assert server.services.db_vacuum.enabled_vacuum_types >= {"events", "flow_runs"}
+    assert server.services.db_vacuum.retention_period.total_seconds() == 7 * 24 * 3600
