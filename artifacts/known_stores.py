@@ -1,4 +1,7 @@
-"""Stores that this machine has used: one that was there and holds nothing now is a disk that is not mounted, not a new store."""
+"""Stores that this machine has used: one on a disk that is not mounted now is refused, never made anew on the disk below.
+
+Where a store was removed on purpose its disk is still there, and a new one is begun.
+"""
 
 from __future__ import annotations
 
@@ -8,41 +11,49 @@ from pathlib import Path
 
 from artifacts.errors import StoreError
 from artifacts.home import home, private_folder
-from artifacts.store import Store, explained
+from artifacts.store import Store, explained, write_whole
 
 ACCEPTED = "HOUNSFIELD_NEW_STORE"  # set: an empty place where a store was becomes a new one
 
 
 def known_store(root: Path) -> Store:
-    """The store at ``root``, made where nobody knew one; remembered. Raises StoreError for one that was there and is empty now.
-
-    A store inside the home lies on the disk of the index that would remember it: nothing to be told from that, and none is.
-    """
+    """The store at ``root``, made where none is; its disk is remembered. Raises StoreError where that is not mounted now."""
     root = root.expanduser().absolute()
     check_known(root)
-    store = Store(root)
-    if not root.is_relative_to(home()) and not (mark := _mark(root)).exists():
+    store, mark, disk = Store(root), _mark(root), mount_of(root)
+    if not root.is_relative_to(home()) and _disk(mark) != disk:
         with explained("write"):
             mark.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            mark.touch(mode=0o600)
+            write_whole(mark, disk)
     return store
 
 
 def check_known(root: Path) -> None:
-    """Raises StoreError where a store of this machine was, and nothing is now. Makes nothing."""
+    """Raises StoreError where a store of this machine was, and neither it nor its disk is there now. Makes nothing."""
     root = root.expanduser().absolute()
-    if is_store(root) or os.environ.get(ACCEPTED) or not _mark(root).exists():
-        return
-    if not any((root / "artifacts").glob("*/*")):
+    known = _disk(_mark(root))
+    if known and mount_of(root) != known and not is_store(root) and not os.environ.get(ACCEPTED):
         raise StoreError(
-            "the store that was used here before is empty or gone: is its disk mounted? To begin a new one in its place, run the "
-            f"command once with {ACCEPTED}=1",
+            "the store that was used here before is not there: is its disk mounted? To begin a new store in its place, "
+            f"run the command once with {ACCEPTED}=1",
             private=str(root),
         )
 
 
+def mount_of(root: Path) -> str:
+    """The mount point that ``root`` lies below, or would."""
+    return next((str(p) for p in (root, *root.parents) if os.path.ismount(p)), root.anchor)
+
+
 def is_store(root: Path) -> bool:
     return (root / "format.json").is_file()
+
+
+def _disk(mark: Path) -> str:
+    try:
+        return mark.read_text("utf-8")
+    except (OSError, UnicodeError):
+        return ""
 
 
 def _mark(root: Path) -> Path:

@@ -21,3 +21,11 @@ def data_dir() -> Path:
     if not (folder / "ct").is_dir():
         pytest.skip(f"the real scans are not here: set HOUNSFIELD_DATA (looked for {folder})")
     return folder
+
+
+@pytest.fixture
+def mounted(monkeypatch: pytest.MonkeyPatch) -> set[Path]:
+    """Folders that pass for mount points, besides the root."""
+    points: set[Path] = set()
+    monkeypatch.setattr("os.path.ismount", lambda path: Path(path) in points or str(path) == "/")
+    return points

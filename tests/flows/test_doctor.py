@@ -50,11 +50,13 @@ def test_a_home_that_does_not_exist_yet_is_fine(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_a_store_whose_disk_is_not_mounted(tmp_path):
-    place = tmp_path / "shared"
-    place.mkdir()
+def test_a_store_whose_disk_is_not_mounted(tmp_path, mounted):
+    place = tmp_path / "disk" / "shared"
+    place.mkdir(parents=True)
+    mounted.add(place.parent)
     assert examined(tmp_path / "home", "--store", place)[0] == 0
     shutil.rmtree(place)
+    mounted.clear()
     code, lines = examined(tmp_path / "home", "--store", place)
     assert code == 6
     assert "is its disk mounted?" in lines["store"]["text"]

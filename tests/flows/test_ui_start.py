@@ -61,10 +61,12 @@ def test_what_takes_its_time_is_said_before_it_begins(monkeypatch, tmp_path):
     assert seen().rstrip().endswith("(CTRL-C ends)")
 
 
-def test_a_store_that_is_not_mounted_is_said_before_anything_starts(monkeypatch, tmp_path):
+def test_a_store_that_is_not_mounted_is_said_before_anything_starts(monkeypatch, tmp_path, mounted):
     monkeypatch.setenv("HOUNSFIELD_STORE", str(tmp_path / "shared"))
+    mounted.add(tmp_path)
     known_store(tmp_path / "shared")
     shutil.rmtree(tmp_path / "shared")
+    mounted.clear()
     for attempt in (lambda: ui.serve(9, None), lambda: ui.work("http://127.0.0.1:9/api")):
         with pytest.raises(StoreError, match="is its disk mounted"):
             attempt()
