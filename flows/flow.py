@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,8 @@ def flow(name: str) -> Callable[[Callable[..., Any]], Flow]:
             with discreet(), answered():
                 return function(*args, **kwargs)
 
+        # with types, not their names: Prefect would look for those among this file's
+        run.__signature__ = inspect.signature(function, eval_str=True)  # type: ignore[attr-defined]
         return prefect.flow(name=name, persist_result=False)(run)
 
     return declare

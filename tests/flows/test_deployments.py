@@ -40,6 +40,16 @@ def test_each_deployment_names_what_exists(name):
 
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_each_takes_what_its_form_sends(name):
+    from prefect.utilities.callables import parameter_schema
+
+    flow = flow_of(DEPLOYMENTS[name])
+    schema = parameter_schema(flow).model_dump()
+    sent = {k: ["abcd"] if schema["properties"][k].get("type") == "array" else "abcd" for k in schema["required"]}
+    assert sent.keys() <= flow.validate_parameters(sent).keys()
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
 def test_each_form_has_titles_and_descriptions(name):
     from prefect.utilities.callables import parameter_schema
 
