@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from artifacts.errors import HounsfieldError
-from artifacts.home import private_folder
+from artifacts.home import make_private, private_folder
 
 
 class Unexpected(HounsfieldError):
@@ -43,7 +43,7 @@ def kept(e: BaseException) -> str:
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     with suppress(OSError):
         folder = private_folder() / "failures"
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(folder)
         with os.fdopen(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w", errors="replace") as f:
             f.write("".join(traceback.format_exception(e)))
         return f"details in $HOUNSFIELD_HOME/private/failures/{name}"

@@ -25,6 +25,12 @@ def private_folder() -> Path:
     return home() / "private"
 
 
+def make_private(folder: Path) -> None:
+    """Make ``folder`` for its owner alone, and so the one it lies in: ``parents=True`` alone would leave that open to others."""
+    for place in (folder.parent, folder):
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
 def weights_folder() -> Path:
     """Where imported weights sets go."""
     return home() / "weights"

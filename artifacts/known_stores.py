@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from artifacts.errors import StoreError
-from artifacts.home import home, private_folder
+from artifacts.home import home, make_private, private_folder
 from artifacts.store import Store, explained, write_whole
 
 ACCEPTED = "HOUNSFIELD_NEW_STORE"  # set: an empty place where a store was becomes a new one
@@ -23,7 +23,7 @@ def known_store(root: Path) -> Store:
     store, mark, disk = Store(root), _mark(root), mount_of(root)
     if not root.is_relative_to(home()) and _disk(mark) != disk:
         with explained("write"):
-            mark.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private(mark.parent)
             write_whole(mark, disk)
     return store
 

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 
 from artifacts.errors import StoreError, UsageError
+from artifacts.home import make_private
 from artifacts.store import explained
 
 Result = TypeVar("Result")
@@ -139,7 +140,7 @@ class PrivateIndex:
         place, locks = self.folder / "scratch", self.folder / "scratch-locks"
         with explained("write"):
             for folder in (place, locks):
-                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                make_private(folder)
             for left in place.iterdir():
                 with suppress(Timeout), FileLock(locks / left.name, timeout=0, mode=0o600):
                     shutil.rmtree(left, ignore_errors=True)

@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -17,7 +18,10 @@ from typing import Any, Literal
 from artifacts.errors import HounsfieldError, StoreError, WeightsError
 from artifacts.home import find_weights, home, private_folder, store_folder, weights_sets
 from artifacts.known_stores import ACCEPTED, check_known, known_store
+from artifacts.ledger import Ledger
 from artifacts.store import FORMAT
+from flows.inbox_run import goes_on
+from flows.inbox_status import status
 from flows.units import size_text
 
 State = Literal["ok", "warn", "bad"]
@@ -40,7 +44,7 @@ def examine(deep: bool = False) -> list[Line]:
     from flows.doctor_server import server_lines
 
     checks: list[Callable[[], Iterator[Line]]] = [python_lines, device_lines, lambda: store_lines(deep), space_lines]
-    checks += [weights_lines, folder_lines, server_lines]
+    checks += [weights_lines, folder_lines, inbox_lines, server_lines]
     lines: list[Line] = []
     for check in checks:
         try:
@@ -117,6 +121,18 @@ def store_lines(deep: bool) -> Iterator[Line]:
         named = ", ".join(map(str, damaged[:3]))
         mend = "screen their scans again: that mends them; hounsfield gc removes those that nothing needs"
         yield Line("artifacts", "warn", f"{len(damaged)} damaged: {named}", mend)
+
+
+def inbox_lines() -> Iterator[Line]:
+    """How the last run over the inbox ended; nothing where there never was one."""
+    path = private_folder() / "inbox.db"
+    if not path.exists():
+        return
+    found = status(Ledger(path), time.time(), goes_on())
+    for last in found["runs"][:1]:
+        state: State = "warn" if last["how"].startswith(("died", "failed")) else "ok"
+        counts = ", ".join(f"{n} {what}" for what, n in found["counts"].items()) or "nothing yet"
+        yield Line("inbox", state, f"last run {last['started']}, {last['how']}; in all {counts}", "hounsfield inbox status")
 
 
 def folder_lines() -> Iterator[Line]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from artifacts.checkpoint import Checkpoint, Role
 from artifacts.errors import HounsfieldError, InputError, ScanRefused, StoreError, WeightsError
-from artifacts.home import find_weights, private_folder
+from artifacts.home import find_weights, make_private, private_folder
 from artifacts.known_stores import is_store
 from artifacts.private_index import signature
 from artifacts.store import Ref, Store
@@ -130,7 +130,7 @@ def do(job: Job, slot: Slot, tell: Callable[[str], None] = lambda line: None) ->
 
 def keep_traceback(name: str) -> None:
     folder = private_folder() / "failures"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private(folder)
     (folder / f"{name}.txt").write_text(traceback.format_exc(), encoding="utf-8", errors="replace")
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from artifacts.errors import InputError
+from artifacts.home import make_private
 from artifacts.private_index import guarded
 from tasks.reading.find import OUR_REPORT, by_series, slices_in
 from tasks.reading.found import FoundSeries, series_from_slices
@@ -97,7 +98,7 @@ class HeaderIndex:
     def _cache(self) -> Any:
         from diskcache import Cache
 
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(self.folder)
         return Cache(str(self.folder), size_limit=2**40, eviction_policy="none")
 
     @guarded
@@ -109,8 +110,6 @@ class HeaderIndex:
                 f"{len(missing)} of {len(roots)} inbox folders are not there: mount or make them, or name other ones",
                 private=", ".join(map(str, missing)),
             )
-        for root in roots:
-            self._still_mounted(root)
         look, parts, visited = Look(), defaultdict[str, list[tuple[Path, _Part]]](list), set[str]()
         for folder, entries in _folders(roots, look):
             visited.add(str(folder))
@@ -228,20 +227,17 @@ class HeaderIndex:
             return None
         return value if layout == LAYOUT else None
 
-    def _still_mounted(self, root: Path) -> None:
-        """Raises InputError where ``root`` lay on a mounted disk at the last look, holds nothing now, and lies on another one."""
-        _, place = self._get(f"root/{root.absolute()}") or (0, None)
-        if place not in (None, mount_of(root)) and not any(root.iterdir()):
-            raise InputError("an inbox folder is empty, for its disk is not mounted: mount it", private=str(root))
-
     def _compare(self, root: Path, parts: dict[str, list[tuple[Path, _Part]]], look: Look) -> None:
-        """How many series ``root`` holds, against the last look."""
-        key, top = f"root/{root.absolute()}", root.absolute()
+        """How many series ``root`` holds, against the last look. Raises InputError where its disk is no longer mounted."""
+        top, mount = root.absolute(), mount_of(root)
         held = sum(any(folder.is_relative_to(top) for folder, _ in where) for where in parts.values())
-        before, _ = self._get(key) or (0, None)
+        before, place = self._get(f"root/{top}") or (0, mount)
         if before and not held:
+            if place != mount:
+                why = f"an inbox folder held {before} series and holds none, for its disk is not mounted: mount it"
+                raise InputError(why, private=str(root))
             look.emptied[root] = before
-        self._cache[_key(key)] = (LAYOUT, (held, mount_of(root)))
+        self._cache[_key(f"root/{top}")] = (LAYOUT, (held, mount))
 
     def _forget(self, roots: Sequence[Path], visited: set[str]) -> set[str]:
         """Records of folders that are no longer under ``roots`` go. Returns the names that lie outside of ``roots``."""

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from artifacts.discreet import kept
 from artifacts.errors import StoreError
 from artifacts.private_index import PrivateIndex
+from tasks.reading.header_index import HeaderIndex
 
 
 def test_a_token_leads_back_to_its_path_and_says_nothing_of_it(tmp_path):
@@ -25,6 +27,19 @@ def test_a_token_leads_back_to_its_path_and_says_nothing_of_it(tmp_path):
     assert (tmp_path / "private").stat().st_mode & 0o077 == 0
 
 
+def test_whatever_comes_first_the_private_folder_is_its_owners_alone(tmp_path, monkeypatch):
+    """The inbox's index, scratch and the failures lie inside it, and may be made before it is."""
+    first = {
+        "headers": lambda private: HeaderIndex(private / "headers", str).look([tmp_path]),
+        "scratch": lambda private: PrivateIndex(private).scratch().__enter__(),
+        "failures": lambda private: kept(ValueError("Doe^Jane")),
+    }
+    for name, make in first.items():
+        monkeypatch.setenv("HOUNSFIELD_HOME", str(tmp_path / name))
+        make(tmp_path / name / "private")
+        assert (tmp_path / name / "private").stat().st_mode & 0o077 == 0, name
+
+
 def test_a_damaged_index_is_one_clear_line(tmp_path):
     (tmp_path / "private").mkdir()
     (tmp_path / "private" / "cache.db").write_bytes(b"garbage" * 1000)
@@ -37,6 +52,7 @@ def test_scratch_goes_and_what_a_killed_process_left_is_swept(tmp_path):
 import sys, time
 from pathlib import Path
 from artifacts.private_index import PrivateIndex
+from tasks.reading.header_index import HeaderIndex
 with PrivateIndex(Path(sys.argv[1])).scratch() as scratch:
     (scratch / "slice").write_text("x")
     print("here", flush=True)

@@ -75,6 +75,9 @@ def test_a_run_that_goes_on_one_that_died_and_one_that_failed_are_told_apart(tmp
     gone = tmp_path / "Doe^Jane"
     assert run("inbox", "run", gone, "--direct").code == 3
     assert how() == "failed: 1 of 1 inbox folders are not there: mount or make them, or name other ones"
+    (said,) = [x for x in run("doctor", "--json").json["lines"] if x["what"] == "inbox"]
+    assert (said["state"], said["mend"]) == ("warn", "hounsfield inbox status")
+    assert "failed: 1 of 1 inbox folders are not there" in said["text"]
     ledger = Ledger(run.home / "private" / "inbox.db")
     ledger.begin(time.time())
     assert how().startswith("died")

@@ -75,15 +75,16 @@ class Ui:
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(60)
 
-    def api(self, path, body=None):
+    def api(self, path, body=None, method=None):
         """What the server answers; one that is busy (503) is asked again."""
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.url}/api/{path}", data, {"content-type": "application/json"})
+        about = {"content-type": "application/json"}
+        request = urllib.request.Request(f"{self.url}/api/{path}", data, about, method=method)
         end = time.monotonic() + PATIENCE_S
         while True:
             try:
                 with urllib.request.urlopen(request, timeout=60) as reply:
-                    return json.load(reply)
+                    return json.loads(reply.read() or b"null")
             except (urllib.error.HTTPError, TimeoutError) as e:
                 if getattr(e, "code", 503) != 503 or time.monotonic() > end:
                     raise
@@ -327,15 +328,14 @@ def test_a_path_outside_the_roots_is_refused_in_one_line_and_named_nowhere(ui, t
 
 def test_a_schedule_fires_by_itself(ui):
     deployment = ui.deployments["tidy"]
-    schedule = {"active": True, "schedule": {"interval": 5, "anchor_date": "2020-01-01T00:00:00+00:00"}}
+    schedule = {"active": True, "schedule": {"interval": 30, "anchor_date": "2020-01-01T00:00:00+00:00"}}
     (made,) = ui.api(f"deployments/{deployment['id']}/schedules", [schedule])
     wanted = {"deployments": {"id": {"any_": [deployment["id"]]}}, "flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}}
     try:
         fired = lambda: [r for r in ui.api("flow_runs/filter", wanted) if r["auto_scheduled"]]  # noqa: E731
         assert ui.until(fired, PATIENCE_S)
     finally:
-        request = urllib.request.Request(f"{ui.url}/api/deployments/{deployment['id']}/schedules/{made['id']}", method="DELETE")
-        urllib.request.urlopen(request, timeout=60).close()
+        ui.api(f"deployments/{deployment['id']}/schedules/{made['id']}", method="DELETE")
         for run in ui.unended(deployment):  # those that wait for the slot of the one that runs outlive their schedule
             if run["state"]["type"] != "RUNNING":
                 ui.api(f"flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLED"}})

@@ -154,10 +154,11 @@ def test_an_empty_mount_point_is_no_empty_root_and_nothing_is_forgotten(
         index.look([tree])
     shutil.move(tree, tree.with_name("disk"))
     tree.mkdir()
+    (tree / "NOT_MOUNTED").touch()
     with pytest.raises(InputError, match="its disk is not mounted") as refused:
         again(index, tree)
     assert str(tree) not in str(refused.value)
-    tree.rmdir()
+    shutil.rmtree(tree)
     shutil.move(tree.with_name("disk"), tree)
     assert again(index, tree).opened == 0  # on another disk than before, and not empty: that is what there is
 
