@@ -15,7 +15,7 @@ from artifacts.ledger import Entry, Ledger, Run
 from artifacts.manifest import Damaged
 from artifacts.preview_markdown import escaped
 from artifacts.publish import shown
-from artifacts.store import Store
+from artifacts.store import Ref, Store
 from flows.console import wide_console
 from flows.inbox_run import goes_on
 from flows.progress import duration
@@ -48,21 +48,29 @@ def _scan(e: Entry, now: float) -> dict[str, Any]:
 
 
 def _done(e: Entry) -> dict[str, Any]:
-    """What was found stands in the report's summary; empty where the report has gone."""
-    reports = [r[: r.index(":") + 13] for r in e.reports]
-    return {"scan": e.name, "finished": _iso(e.finished_at), "seconds": e.seconds, "reports": reports, "found": _found(e.reports)}
-
-
-def _found(reports: list[str]) -> str:
-    found = []
+    """What was found stands in the report's summary; empty where no report of the scan is left."""
+    reports, found = [r[: r.index(":") + 13] for r in e.reports], ""
     with suppress(HounsfieldError):
         check_known(store_folder())
         store = Store(store_folder())
-        for kind, _, digest in (r.partition(":") for r in reports):
-            with suppress(HounsfieldError, Damaged):
-                summary = store.manifest(store.ref(kind, digest)).summary
-                found.append(", ".join(f"{k.replace('_', ' ')} {v}" for k, v in summary.items()))
-    return "; ".join(found)
+        refs = _reports(e, store)
+        reports = [str(r) for r in refs] or reports
+        found = "; ".join(filter(None, (_found(store, r) for r in refs)))
+    return {"scan": e.name, "finished": _iso(e.finished_at), "seconds": e.seconds, "reports": reports, "found": found}
+
+
+def _reports(e: Entry, store: Store) -> list[Ref]:
+    """The scan's reports that are there; where a backfill replaced them and gc removed the old ones, its newest."""
+    refs = [store.ref(kind, digest) for kind, _, digest in (r.partition(":") for r in e.reports)]
+    if not any(map(store.exists, refs)) and e.scan and (newest := store.last_recipe(e.scan, "report")):
+        refs = [store.ref("report", newest.digest)]
+    return [r for r in refs if store.exists(r)]
+
+
+def _found(store: Store, ref: Ref) -> str:
+    with suppress(HounsfieldError, Damaged):
+        return ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in store.manifest(ref).summary.items())
+    return ""
 
 
 def _run(r: Run, going: bool) -> dict[str, Any]:

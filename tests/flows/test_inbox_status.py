@@ -37,6 +37,12 @@ def test_what_waits_is_said_and_what_was_screened_is_found_again(tree):
     for named, folder in ((done["scan"], "Doe^Jane"), (done["reports"][0], "Doe^Jane"), (refused["scan"], "Roe^Richard")):
         assert run("inbox", "where", named).out == f"{inbox / folder}\n"
     assert "Doe" not in text + json.dumps(about)
+    assert run("backfill", "--direct", "--set", "report.title=Again").code == 0
+    assert "1 artifacts removed" in run("gc").out  # the first report, which the ledger knows
+    (after,) = run("inbox", "status", "--json").json["last_done"]
+    assert after["reports"] != done["reports"]
+    assert after["found"] == done["found"]
+    assert run("show", *after["reports"]).code == 0
     nobody = run("inbox", "where", "1.2.3")
     assert nobody.code == 2
     assert "nobody here knows '1.2.3'" in nobody.err
