@@ -266,7 +266,7 @@ def show_cached(done: Cached, as_json: bool) -> None:
         refs = {name: [str(r) for r in getattr(done, name)] for name in counts}
         print(json.dumps({"dataset": str(done.dataset), **refs, "skipped": done.skipped}, indent=1))
         return
-    console = wide_console()
+    console = wide_console(markup=False)
     console.print(f"{done.dataset}  " + ", ".join(f"{n} of {name}" for name, n in counts.items() if n), highlight=False)
     for uid, why in done.skipped.items():
         console.print(f"! skipped {uid}: {why}", highlight=False, markup=False)

@@ -98,5 +98,5 @@ def show_comparison(
     table = Table(*(k.replace("_", " ") for k in comparison.rows[0]))
     for row in comparison.rows:
         table.add_row(*map(str, row.values()))
-    wide_console().print(table)
-    wide_console().print(f"report: {folder / 'report.html'}", highlight=False)
+    wide_console(markup=False).print(table)
+    wide_console(markup=False).print(f"report: {folder / 'report.html'}", highlight=False)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape as escape_markup
 from rich.table import Table
 
 from artifacts.arrays import write_json
@@ -164,12 +163,12 @@ def html_page(title: str, sections: Mapping[str, str]) -> str:
 
 
 def shown(value: Any) -> str:
-    return "–" if value is None else f"{value:.1%}" if isinstance(value, float) else escape_markup(str(value))
+    return "–" if value is None else f"{value:.1%}" if isinstance(value, float) else str(value)
 
 
 def show(made: Made, folder: Path) -> None:
     """Accuracy, a row a class, where the report is."""
-    store, console = open_store(), wide_console()
+    store, console = open_store(), wide_console(markup=False)
     scores: ImageScores = store.open(made.scores, ImageScores)
     table = Table("class", "images", "accuracy", "precision", "mostly taken for")
     for row in scores.by_class()[:30]:

@@ -120,7 +120,7 @@ def plan(
         table = Table("stage", "", "because", "artifact", title=f"series {uid}", title_justify="left")
         for step in steps:
             table.add_row(step["stage"], step["action"], step["because"], step["ref"])
-        wide_console().print(table)
+        wide_console(markup=False).print(table)
 
 
 @app.command("stage")

@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from rich.status import Status
 
 
-def wide_console() -> Console:
-    """Stdout for tables: the terminal's own width, and wide enough where the output goes to a file or a pipe."""
+def wide_console(markup: bool = True) -> Console:
+    """Stdout for tables: the terminal's own width, and wide enough where the output goes to a file or a pipe.
+
+    Without ``markup`` brackets are brackets: for what holds names that people, cards or files gave.
+    """
     from rich.console import Console
 
-    console = Console(soft_wrap=True)
-    return console if console.is_terminal else Console(width=160, soft_wrap=True)
+    console = Console(soft_wrap=True, markup=markup)
+    return console if console.is_terminal else Console(width=160, soft_wrap=True, markup=markup)
 
 
 def engine() -> str:
@@ -57,9 +60,11 @@ class TerminalWatcher:
         self.say("  " + measured(metrics))
 
     def finished(self, stage: str, ref: Ref, outcome: Outcome, seconds: float) -> None:
+        from rich.markup import escape
+
         self.close()
         mark = "[cyan]reused[/]" if outcome.reused else "[green]ran   [/]"
-        line = f"{stage:<14} {mark} {seconds:6.2f} s  [dim]{ref}[/]  {outcome.headline}"
+        line = f"{stage:<14} {mark} {seconds:6.2f} s  [dim]{ref}[/]  {escape(outcome.headline)}"
         self.console.print(line, highlight=False, soft_wrap=True)
 
     def say(self, text: str) -> None:

@@ -102,7 +102,7 @@ def show_dataset(gathered: Gathered) -> None:
 
     from flows.console import wide_console
 
-    found, ref, console = gathered.dataset, gathered.ref, wide_console()
+    found, ref, console = gathered.dataset, gathered.ref, wide_console(markup=False)
     console.print(f"{ref}  {found.preview({}).headline}", highlight=False, soft_wrap=True)
     for title, rows in (("by split", found.by_split()), ("by fold", found.by_fold()), ("nodules by size", by_size(found))):
         table = Table(*map(str, rows[0]), title=title, title_justify="left") if rows else None

@@ -47,7 +47,7 @@ def run_demo(seed: int, out: Path, direct: bool) -> None:
     with (folder / "truth.csv").open() as f:
         truth = list(csv.DictReader(f))
     console.print(compared(truth, reports[0]["report"]["findings"]))
-    console.print(f"\nHTML report:  {(folder / 'report' / 'report.html').absolute()}", highlight=False)
+    console.print(f"\nHTML report:  {(folder / 'report' / 'report.html').absolute()}", highlight=False, markup=False)
     console.print(f"artifact:     hounsfield show {reports[0]['ref']}", highlight=False)
     console.print("this run in the Prefect UI: `make ui`, then http://127.0.0.1:4200/runs", highlight=False)
 

@@ -64,7 +64,7 @@ def show_evaluation(ref: Ref, out: Path | None, as_json: bool) -> None:
         print(json.dumps({"ref": str(ref), "out": str(folder), "about": made.about, "metrics": made.metrics}, indent=1))
         return
     tables = made.tables()
-    console = wide_console()
+    console = wide_console(markup=False)
     console.print(f"{ref}  {made.headline}", highlight=False, soft_wrap=True)
     for title in SHOWN:
         if rows := tables.get(title):
@@ -87,7 +87,7 @@ def show_comparison(first: str, second: str, bootstraps: int, seed: int, out: Pa
     if as_json:
         print(json.dumps(found.as_json(), indent=1))
         return
-    wide_console().print(preview.headline, highlight=False)
+    wide_console(markup=False).print(preview.headline, highlight=False)
     for title, rows in preview.tables.items():
         print_rows(title, rows)
     if out:
@@ -101,7 +101,7 @@ def print_rows(title: str, rows: list[dict[str, Any]]) -> None:
     table = Table(*columns, title=title, title_justify="left")
     for r in rows:
         table.add_row(*("" if r.get(c) is None else f"{r[c]:.4g}" if isinstance(r[c], float) else str(r[c]) for c in columns))
-    wide_console().print(table)
+    wide_console(markup=False).print(table)
 
 
 def write_calibrated(text: str, weights: str, name: str, false_a_scan: float | None, replace: bool) -> None:

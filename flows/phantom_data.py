@@ -127,7 +127,7 @@ def tell(folder: Path, records: dict[int, Record], as_json: bool) -> None:
     if as_json:
         print(json.dumps(said))
         return
-    console = wide_console()
+    console = wide_console(markup=False)
     console.print(f"{len(records)} scans, {free} of them without nodules; {len(nodules)} nodules", highlight=False)
     for name, count in counts.items():
         console.print(f"  {name:<8}" + "  ".join(f"{k} {v}" for k, v in count.items()), highlight=False)
@@ -154,7 +154,7 @@ def tell_oracle(source: Path | None, nodules: int, seed: int, as_json: bool) -> 
     if as_json:
         print(json.dumps(said))
     else:
-        wide_console().print(
+        wide_console(markup=False).print(
             f"{said['nodules']} nodules, {said['malignant']} malignant: AUC of the risk model {said['auc_oracle']}, of diameter "
             f"alone {said['auc_diameter']}",
             highlight=False,

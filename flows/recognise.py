@@ -63,7 +63,6 @@ def published_model(model: str, path: Path | None) -> Recogniser:
 
 
 def show(found: list[Recognised], out: Path, as_json: bool, left_out: int) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     if as_json:
@@ -72,7 +71,7 @@ def show(found: list[Recognised], out: Path, as_json: bool, left_out: int) -> No
         return
     table = Table("image", *(str(k + 1) for k in range(len(found[0].top))))
     for r in found:
-        table.add_row(escape(r.name), *(escape(f"{name} {p:.1%}") for name, p in r.top))
-    console = wide_console()
+        table.add_row(r.name, *(f"{name} {p:.1%}" for name, p in r.top))
+    console = wide_console(markup=False)
     console.print(table)
     console.print(f"picture: {out}" + (f"; {left_out} files left out" if left_out else ""), highlight=False)

@@ -39,6 +39,7 @@ def run_screen(
 
     settle(options.get("device", "auto"), options.get("precision", "auto"))  # a wrong option ends here, before a server starts
     refreshed(options.get("refresh", ()), options.get("from_stage"))
+    find_weights(options.get("weights", "phantom"))
     watcher = TerminalWatcher(Console(stderr=True))
     watching.set(watcher)
     if not direct:
@@ -126,7 +127,7 @@ def show_reports(refs: list[Ref], out: Path | None, as_json: bool) -> list[dict[
         shown.append({"ref": str(ref), "out": str(folder), "report": report.document})
         if not as_json:
             if len(refs) > 1:
-                wide_console().print(f"\nseries {report.document['series_uid']}", highlight=False, markup=False)
+                wide_console(markup=False).print(f"\nseries {report.document['series_uid']}", highlight=False, markup=False)
             print_findings(report.document, folder)
     if as_json:
         json.dump(shown, sys.stdout, indent=1)
@@ -135,7 +136,7 @@ def show_reports(refs: list[Ref], out: Path | None, as_json: bool) -> list[dict[
 
 
 def print_findings(document: Mapping[str, Any], folder: Path) -> None:
-    console = wide_console()
+    console = wide_console(markup=False)
     table = Table("#", "LPS x, y, z mm", "⌀ mm", "mm³", "nodule p", "malignant p", "lung", "slice")
     for rank, f in enumerate(document["findings"], 1):
         malignant = "" if f["p_malignant"] is None else f"{f['p_malignant']:.2f}"

@@ -91,7 +91,7 @@ def plan_archive(
 
 
 def print_plan(plan: ArchivePlan) -> None:
-    console = wide_console()
+    console = wide_console(markup=False)
     table = Table("stage", "reuse", "run", "because", title=f"{plan.scans} scans, {plan.due} to screen", title_justify="left")
     for name, about in plan.as_json()["stages"].items():
         why = "; ".join(f"{n} {reason}" for reason, n in list(about["because"].items())[:REASONS])

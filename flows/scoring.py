@@ -58,7 +58,7 @@ def print_score(score: Froc) -> None:
     table.add_row("sensitivity", *(f"{s:.4f}" for s in score.sensitivities), f"{score.cpm:.4f}")
     spans = [*zip(score.low, score.high, strict=True), (score.cpm_low, score.cpm_high)]
     table.add_row("95 % of draws", *(f"{low:.3f}-{high:.3f}" for low, high in spans))
-    console = wide_console()
+    console = wide_console(markup=False)
     console.print(table)
     console.print(
         f"{score.tp} of {found} nodules found in {score.scans} scans, {score.fp} false positives, {score.ignored} marks on "

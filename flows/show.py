@@ -30,14 +30,15 @@ def show_artifact(text: str, as_json: bool) -> None:
         print(json.dumps(about, indent=1))
         return
     console = wide_console()
-    console.print(f"[bold]{ref}[/]  {state}\n{ref.path}", highlight=False)
+    console.print(f"[bold]{ref}[/]  {state}", highlight=False)
+    console.print(str(ref.path), highlight=False, markup=False)
     for name, value in _facts(manifest).items():
         console.print(f"{name:<10} {value}", highlight=False, markup=False)
     console.print(_tree(store, ref, seen=set()))
     if (ref.path / "preview.md").is_file():
         console.print(Markdown(without_pictures((ref.path / "preview.md").read_text(encoding="utf-8"))))
         page = "report.html" if (ref.path / "report.html").is_file() else "preview.md"
-        console.print(f"pictures: {ref.path / page}", highlight=False)
+        console.print(f"pictures: {ref.path / page}", highlight=False, markup=False)
 
 
 def _facts(m: Manifest) -> dict[str, str]:

@@ -25,7 +25,7 @@ def list_sets(as_json: bool) -> None:
     table = Table("name", "role", "architecture", "trained on", "licence", "digest")
     for row in rows:
         table.add_row(*row)
-    wide_console().print(table)
+    wide_console(markup=False).print(table)
 
 
 def _row(name: str, folder: Path, role: Role) -> list[str]:

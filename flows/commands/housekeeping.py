@@ -198,7 +198,7 @@ def print_comparison(ref: Any, comparison: dict[str, Any]) -> None:
     rows = [change_row(c) for c in Comparison.read(ref.path).changes]
     if rows:
         print_rows(rows, "findings")
-    console.print(f"pictures: {ref.path / 'preview.md'}", highlight=False)
+    console.print(f"pictures: {ref.path / 'preview.md'}", highlight=False, markup=False)
 
 
 def print_rows(rows: list[dict[str, Any]], title: str) -> None:
@@ -210,4 +210,4 @@ def print_rows(rows: list[dict[str, Any]], title: str) -> None:
     table = Table(*rows[0], title=title, title_justify="left")
     for row in rows:
         table.add_row(*("" if v is None else str(v) for v in row.values()))
-    wide_console().print(table)
+    wide_console(markup=False).print(table)

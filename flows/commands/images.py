@@ -179,4 +179,4 @@ def show_plan(steps: list[dict[str, str]], as_json: bool) -> None:
     table = Table("stage", "", "because", "artifact")
     for step in steps:
         table.add_row(*step.values())
-    wide_console().print(table)
+    wide_console(markup=False).print(table)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import shutil
 import stat
@@ -9,11 +11,15 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from rich.console import Console
 
 from artifacts.errors import UsageError
+from artifacts.home import SHIPPED_WEIGHTS
 from artifacts.private_index import PrivateIndex
-from artifacts.store import Store
+from artifacts.store import Ref, Store
 from flows import deployed
+from flows.console import TerminalWatcher
+from tasks.stage import Outcome
 from tests.flows.conftest import Cli
 from tests.flows.in_process import InProcess
 
@@ -203,3 +209,26 @@ def test_a_defect_tells_no_path_at_the_terminal_either(tmp_path, monkeypatch):
     assert done.err.startswith("hounsfield: unexpected FileNotFoundError; details in $HOUNSFIELD_HOME/private/failures/")
     assert "Zzyxdoe" not in done.err
     assert "Zzyxdoe^Jane" in next((tmp_path / "private" / "failures").iterdir()).read_text()
+
+
+def test_what_a_card_says_is_text_at_the_terminal(tmp_path):
+    own = shutil.copytree(SHIPPED_WEIGHTS / "phantom", tmp_path / "weights" / "evil")
+    card = json.loads((own / "nodule.json").read_text())
+    (own / "nodule.json").write_text(json.dumps(card | {"licence": "[/red] free", "training": {"data": "[bold]mine[/x]"}}))
+    done = InProcess(tmp_path)("weights", "list")
+    assert done.code == 0, done.err
+    assert "[/red] free" in done.out
+    assert "[bold]mine[/x]" in done.out
+
+
+def test_what_an_artifact_says_of_itself_is_text_at_the_terminal():
+    said = io.StringIO()
+    watcher = TerminalWatcher(Console(file=said, width=200))
+    watcher.finished("load", Ref("volume", "ab" * 16, Path()), Outcome("volume", "ab" * 16, False, "series 1.2[/x]", ""), 1.0)
+    assert "series 1.2[/x]" in said.getvalue()
+
+
+def test_weights_that_are_not_there_are_said_before_a_server_starts(tmp_path):
+    done = InProcess(tmp_path)("screen", tmp_path, "--weights", "../phantom")
+    assert done.code == 5
+    assert len(done.err.splitlines()) == 1
