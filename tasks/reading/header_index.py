@@ -18,6 +18,7 @@ from typing import Any
 
 from artifacts.errors import InputError
 from artifacts.home import make_private
+from artifacts.known_stores import mount_of
 from artifacts.private_index import guarded
 from tasks.reading.find import OUR_REPORT, by_series, slices_in
 from tasks.reading.found import FoundSeries, series_from_slices
@@ -229,7 +230,7 @@ class HeaderIndex:
 
     def _compare(self, root: Path, parts: dict[str, list[tuple[Path, _Part]]], look: Look) -> None:
         """How many series ``root`` holds, against the last look. Raises InputError where its disk is no longer mounted."""
-        top, mount = root.absolute(), mount_of(root)
+        top, mount = root.absolute(), mount_of(root.absolute())
         held = sum(any(folder.is_relative_to(top) for folder, _ in where) for where in parts.values())
         before, place = self._get(f"root/{top}") or (0, mount)
         if before and not held:
@@ -250,11 +251,6 @@ class HeaderIndex:
             elif kind == "folder" and not under:
                 elsewhere |= (self._get(os.fsdecode(key)) or (b"", {}))[1].keys()
         return elsewhere
-
-
-def mount_of(folder: Path) -> str:
-    """The mount point of the disk that ``folder`` lies on."""
-    return str(next(p for p in (folder.absolute(), *folder.absolute().parents) if os.path.ismount(p)))
 
 
 def _key(text: str) -> bytes:
