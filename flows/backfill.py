@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from prefect import flow
-
 from artifacts.home import find_weights
 from artifacts.private_index import PrivateIndex
 from artifacts.publish import shown
 from artifacts.store import Store
 from flows.archive import ArchivePlan, KnownScan, known_scans, planned
 from flows.console import watcher
+from flows.flow import flow
 from flows.form import Device, FromStage, PrecisionField, Refresh, Weights
 from flows.inbox import Assignments, AtOnce, Dask, LimitMin, settings_for
 from flows.many import LIMIT_S, Crew, each
@@ -26,7 +25,7 @@ from tasks.stage import inside_prefect
 TABLE_ROWS = 500
 
 
-@flow(name="backfill", persist_result=False)
+@flow("backfill")
 def backfill(
     weights: Weights = "phantom",
     device: Device = "auto",

@@ -13,13 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from prefect import flow
-
 from artifacts.home import find_weights, private_folder
 from artifacts.ledger import Entry, Ledger
 from artifacts.private_index import PrivateIndex, signature
 from artifacts.store import Store
 from flows.console import watcher
+from flows.flow import flow
 from flows.form import Device, PrecisionField, Weights, form
 from flows.inbox_policy import Due, Policy, decide, in_hand, retry_after_s
 from flows.inbox_run import only_run, written_down
@@ -53,7 +52,7 @@ Dask = Annotated[
 ]
 
 
-@flow(name="inbox", persist_result=False)
+@flow("inbox")
 def inbox(
     folders: Folders,
     series: OnePolicy = "best",

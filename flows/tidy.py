@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from prefect import flow
 from prefect.artifacts import create_table_artifact
 
 from artifacts.garbage import Census, Item, census, chosen, remove, size_of, stale_workspaces
 from artifacts.store import Store
 from flows.console import watcher
+from flows.flow import flow
 from flows.form import form
 from flows.prefect_history import Forgotten, forget_old_runs
 from flows.settle import open_store
@@ -104,7 +104,7 @@ def collect(
     )
 
 
-@flow(name="tidy", persist_result=False)
+@flow("tidy")
 def tidy(
     limit: Annotated[
         str | None, form("Limit", "Stop when the store's artifacts take this much: 50GB; empty: all garbage goes")
