@@ -9,8 +9,6 @@ from the classifier's weights.  3. Phantoms that no training saw settle the clas
 
 ``--more 80 --more-minutes 60`` goes on with a second round: further phantoms, what the first segmenter proposes in them, and the
 three trainings go on from the first ones' weights with all that was cut in both rounds.
-``--refine 40 --refine-minutes 60`` ends with a round of the two classifiers alone: further phantoms, cut where the segmenter that
-ships proposes something.
 
 With ``--plant`` nodules are planted into real scans as well, so that the networks see real vessels, walls and noise. What such a
 scan holds already, nodule or not, stands in the table ``--doubtful`` (LUNA16's columns) and is neither shown as one nor as none.
@@ -46,7 +44,6 @@ from tasks.stage import Outcome, Params
 from tasks.train_malignancy import TrainMalignancyParams, train_malignancy
 from tasks.train_nodule import TrainNoduleParams, train_nodule
 from tasks.train_segmenter import TrainSegmenterParams, train_segmenter
-from tasks.training.augment import AugmentParams
 from tasks.training.evaluation import best_threshold, line_metrics, screen_seed, table
 from tasks.training.loop import LoopParams
 from tasks.training.phantoms import NODULES, PhantomSource, Split, TrainingSource, seeds
@@ -54,17 +51,10 @@ from tasks.training.planted import PlantedSource, doubtful_in, read_soil
 
 SHARE = {"segmenter": 0.4, "nodule": 0.45, "malignancy": 0.15}  # of the minutes
 STEPS_A_MINUTE = {"segmenter": 400, "nodule": 140, "malignancy": 140}  # on two cores that nothing else uses, without AMX
-REFINE_SHARE = {"segmenter": 0.0, "nodule": 0.7, "malignancy": 0.3}
 EPOCHS = {"segmenter": 12, "nodule": 12, "malignancy": 8}
-PLANTED_SEEDS = {
-    "segmenter": range(1000),
-    "classifiers": range(1000, 2000),
-    "more": range(2000, 3000),
-    "refine": range(3000, 4000),
-}
+PLANTED_SEEDS = {"segmenter": range(1000), "classifiers": range(1000, 2000), "more": range(2000, 3000)}
 SEED = {"segmenter": 1, "nodule": 2, "malignancy": 3}
 LEARNING_RATE = {"segmenter": 4e-3, "nodule": 3e-3, "malignancy": 1e-3}
-GRADED_SCALE = (0.15, 0.15, 0.05)  # the risk depends on the size: in the end what is graded is hardly enlarged any more
 DATA = "synthetic phantoms (tasks.phantom); nothing of a patient"
 PLANTED = "synthetic phantoms (tasks.phantom), and synthetic nodules planted into {} real scans (tasks.phantom.plant)"
 
@@ -85,8 +75,6 @@ class Run:
     planted: int = 6
     more: int = 0
     more_minutes: float = 60
-    refine: int = 0
-    refine_minutes: float = 60
     started_at: float = field(default_factory=time.perf_counter)
 
     def say(self, text: str) -> None:
@@ -105,14 +93,12 @@ class Run:
         self.say(f"{stage} {'reused' if outcome.reused else 'ran'} in {seconds / 60:.1f} min: {outcome.headline}")
 
     def split(self) -> dict[str, range]:
-        """Seeds: of each round's phantoms, to watch, to settle the threshold, and never looked at in training."""
-        first, second, third = round(0.5 * self.phantoms), self.phantoms, self.phantoms + self.more
-        all_train, watched = seeds("train", third + self.refine), max(2, self.phantoms // 12)
+        """Seeds: for the segmenter, for its proposals, to watch, to settle the threshold, and never looked at in training."""
+        all_train, first, watched = seeds("train", self.phantoms), round(0.5 * self.phantoms), max(2, self.phantoms // 12)
         return {
             "segmenter": all_train[:first],
-            "classifiers": all_train[first:second],
-            "more": all_train[second:third],
-            "refine": all_train[third:],
+            "classifiers": all_train[first:],
+            "more": seeds("train", self.phantoms + self.more)[self.phantoms :],
             "validation": seeds("validation", watched),
             "threshold": seeds("validation", watched + self.tests)[watched:],
             "test": seeds("test", self.tests),
@@ -130,13 +116,12 @@ class Run:
         doubtful = doubtful_in(self.doubtful, read_soil(path)[1].series.uid) if self.doubtful else ()
         return [PlantedSource(path, seed, doubtful) for seed in PLANTED_SEEDS[part][k * self.planted : (k + 1) * self.planted]]
 
-    def loop(self, role: Role, number: int) -> tuple[LoopParams, int]:
-        """The loop of round 0, 1 or 2, and its steps an epoch: in proportion to the minutes, whatever the machine."""
-        minutes = (self.minutes, self.more_minutes, self.refine_minutes)[number]
-        share = (REFINE_SHARE if number == 2 else SHARE)[role]
-        steps = max(2, round(STEPS_A_MINUTE[role] * share * minutes / EPOCHS[role]))
-        how = {"epochs": EPOCHS[role], "seed": SEED[role] + 10 * number, "learning_rate": LEARNING_RATE[role]}
-        return LoopParams(**how, ema=min(0.995, 1 - 2 / steps)), steps
+    def loop(self, role: Role, again: bool) -> tuple[LoopParams, int]:
+        """The loop, and its steps an epoch: in proportion to the minutes, so that they do not depend on the machine."""
+        minutes, seed = (self.more_minutes, SEED[role] + 10) if again else (self.minutes, SEED[role])
+        steps = max(2, round(STEPS_A_MINUTE[role] * SHARE[role] * minutes / EPOCHS[role]))
+        rate = LEARNING_RATE[role]
+        return LoopParams(epochs=EPOCHS[role], seed=seed, learning_rate=rate, ema=min(0.995, 1 - 2 / steps)), steps
 
 
 def main() -> None:
@@ -153,8 +138,6 @@ def main() -> None:
     parser.add_argument("--planted", type=int, default=6, help="how often each is planted into, for each network")
     parser.add_argument("--more", type=int, default=0, help="phantoms of a second round that goes on from the first; 0: none")
     parser.add_argument("--more-minutes", type=float, default=60, help="about how long the second round trains")
-    parser.add_argument("--refine", type=int, default=0, help="phantoms of a last round for the two classifiers alone; 0: none")
-    parser.add_argument("--refine-minutes", type=float, default=60, help="about how long the last round trains")
     run = Run(**vars(parser.parse_args()))
     torch.set_num_threads(run.workers)
     trained = train_all(run)
@@ -164,7 +147,7 @@ def main() -> None:
 def train_all(run: Run) -> dict[Role, Trained]:
     """The three networks, each a stage on the artifacts before it."""
     store = Store(run.work)
-    line = Line(store, "make-weights", params=recipe(run, 0), watcher=run)
+    line = Line(store, "make-weights", params=recipe(run, again=False), watcher=run)
     first = in_processes("first cut", partial(first_cut, run.work), run.sources("segmenter"), run.workers, run.say)
     watched = in_processes(
         "first cut, to watch", partial(first_cut, run.work), run.sources("validation", "validation"), run.workers, run.say
@@ -180,34 +163,28 @@ def train_all(run: Run) -> dict[Role, Trained]:
     if run.more:
         more = in_processes("third cut", partial(third_cut, run.work, segmenter), run.sources("more"), run.workers, run.say)
         patches, crops = [p for p, _ in first + more + watched], crops + [examples for _, examples in more]
-        line = Line(store, "make-weights-again", params=recipe(run, 1), watcher=run)
+        line = Line(store, "make-weights-again", params=recipe(run, again=True), watcher=run)
         refs["nodule"] = line(train_nodule, examples=crops, start=nodule)
         refs["segmenter"] = line(train_segmenter, patches=patches, start=segmenter)
-        refs["malignancy"] = line(train_malignancy, examples=crops, start=refs["nodule"])
-    if run.refine:
-        cut = partial(second_cut, run.work, refs["segmenter"])
-        crops = crops + in_processes("last cut", cut, run.sources("refine"), run.workers, run.say)
-        line = Line(store, "make-weights-refined", params=recipe(run, 2), watcher=run)
-        refs["nodule"] = line(train_nodule, examples=crops, start=refs["nodule"])
         refs["malignancy"] = line(train_malignancy, examples=crops, start=refs["nodule"])
     return {role: store.open(refs[role], Trained) for role in ROLES}
 
 
-def recipe(run: Run, number: int) -> dict[str, Params]:
-    """Parameters of the three training stages in round 0, 1, 2; after the first the segmenter learns that a miss is dear."""
+def recipe(run: Run, again: bool) -> dict[str, Params]:
+    """Parameters of the three training stages; in the second round the segmenter learns that a miss is dear."""
 
     def common(role: Role) -> dict[str, Any]:
-        loop, steps = run.loop(role, number)
+        loop, steps = run.loop(role, again)
         data = PLANTED.format(len(run.plant)) if run.plant else DATA
         about = {"name": f"phantom-{role}", "data": data, "licence": "Apache-2.0"}
         return {**about, "loop": loop, "steps": steps, "watched": 1500}
 
     return {
         "train-segmenter": TrainSegmenterParams(
-            **common("segmenter"), arguments={"depth": 3, "width": 16}, loss="tversky-ce" if number else "dice-ce"
+            **common("segmenter"), arguments={"depth": 3, "width": 16}, loss="tversky-ce" if again else "dice-ce"
         ),
         "train-nodule": TrainNoduleParams(**common("nodule")),
-        "train-malignancy": TrainMalignancyParams(**common("malignancy"), augmentation=AugmentParams(scale=GRADED_SCALE[number])),
+        "train-malignancy": TrainMalignancyParams(**common("malignancy")),
     }
 
 

@@ -255,10 +255,10 @@ def test_the_threshold_is_where_most_is_right() -> None:
 
 
 @pytest.mark.slow
-def test_make_weights_runs_its_three_rounds_and_again_without_work(tmp_path: Path) -> None:
+def test_make_weights_runs_its_two_rounds_and_again_without_work(tmp_path: Path) -> None:
     """Everything in miniature: coarse phantoms, a few steps, and nothing asked of networks that have learnt nothing."""
     command = [sys.executable, "-m", "flows.make_weights", "--small", "--phantoms", "4", "--tests", "1", "--minutes", "0.1"]
-    command += ["--more", "1", "--more-minutes", "0.1", "--refine", "1", "--refine-minutes", "0.1"]
+    command += ["--more", "1", "--more-minutes", "0.1"]
     command += ["--workers", "1", "--out", str(tmp_path / "w"), "--work", str(tmp_path / "work")]
     first, second = (subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout for _ in range(2))
     assert "train-nodule ran" in first
@@ -267,5 +267,4 @@ def test_make_weights_runs_its_three_rounds_and_again_without_work(tmp_path: Pat
         card = load_network(read_checkpoint(tmp_path / "w", role)).card
         assert card.metrics["whole_line_test"]["phantoms"] == 1
         assert card.training["split"]["validation"] == ["phantom-2000000", "phantom-2000001"]
-        last = "phantom-1000004" if role == "segmenter" else "phantom-1000005"
-        assert card.training["split"]["train"][-1] == last
+        assert card.training["split"]["train"][-1] == "phantom-1000004"
