@@ -12,8 +12,9 @@ from tests.flows.test_cli import STAGES
 
 # Runs `screen --direct` with one stage's function (or its artifact's writing) replaced by waiting forever.
 HANG = """
-import os, sys, time
+import os, signal, sys, time
 from flows.nodule_line import STAGES
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 stage, where, series = sys.argv[1:]
 def hang(*args, **kwargs):
     print("hanging", flush=True)
