@@ -38,13 +38,13 @@ def discreet() -> Iterator[None]:
         raise Unexpected(f"unexpected {type(e).__name__}; {kept(e)}; HOUNSFIELD_DEBUG=1 shows it here") from None
 
 
-def kept(e: BaseException) -> str:
-    """Write the traceback where only the owner reads it; says where that is."""
-    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
+def kept(e: BaseException, of: str = "") -> str:
+    """Write the traceback where only the owner reads it; says where that is. ``of`` whom: the last one alone is kept."""
+    name = (of or f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}") + ".txt"
     with suppress(OSError):
         folder = private_folder() / "failures"
         make_private(folder)
-        with os.fdopen(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w", errors="replace") as f:
+        with os.fdopen(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", errors="replace") as f:
             f.write("".join(traceback.format_exception(e)))
         return f"details in $HOUNSFIELD_HOME/private/failures/{name}"
     return "details could not be kept"

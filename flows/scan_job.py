@@ -6,7 +6,6 @@ The job says everything: no database is asked by whoever does it, so that it may
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -14,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from artifacts.checkpoint import Checkpoint, Role
+from artifacts.discreet import kept
 from artifacts.errors import HounsfieldError, InputError, ScanRefused, StoreError, WeightsError
-from artifacts.home import find_weights, make_private, private_folder
+from artifacts.home import find_weights
 from artifacts.known_stores import is_store
 from artifacts.private_index import signature
 from artifacts.store import Ref, Store
@@ -122,16 +122,10 @@ def do(job: Job, slot: Slot, tell: Callable[[str], None] = lambda line: None) ->
     except MemoryError:
         result.state, result.why = "failed", "it needs more memory than there is"
     except Exception as e:  # a defect, or a scan nobody has thought of: its traceback may hold names, and stays here
-        keep_traceback(job.name)
+        kept(e, job.name)
         result.state, result.why = "failed", f"unexpected {type(e).__name__}; details in $HOUNSFIELD_HOME/private/failures"
     result.seconds = round(time.perf_counter() - started, 3)
     return result
-
-
-def keep_traceback(name: str) -> None:
-    folder = private_folder() / "failures"
-    make_private(folder)
-    (folder / f"{name}.txt").write_text(traceback.format_exc(), encoding="utf-8", errors="replace")
 
 
 @dataclass
