@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 Layout = Literal["hdf5", "zarr"]
 SUFFIX = {"hdf5": ".h5", "zarr": ".zarr"}
 ROWS_A_SHARD = 100
+HEADER_BYTES, ENTRY_BYTES = 8192, 128  # more than HDF5 writes about an array, and about one of its chunks
 OPEN_FILES = 256  # of one process; a system gives 1,024
 
 
@@ -150,17 +151,18 @@ def read_rows(folder: Path, name: str, boxes: tuple[str, ...], columns: tuple[st
 
 
 def _write_hdf5(path: Path, boxes: Mapping[str, NDArray[Any]], columns: Mapping[str, NDArray[Any]]) -> None:
+    """OSError where the disk has no room: it is asked for beforehand, for HDF5 takes the whole process down when a disk fills up."""
     import h5py
 
-    # In memory first: HDF5 takes the whole process down when a disk fills up under it.
-    with h5py.File(path.name, "w", driver="core", backing_store=False) as f:
-        for name, box in boxes.items():
-            f.create_dataset(name, data=box, chunks=(1, *box.shape[1:]) if len(box) else None)
-        for name, column in columns.items():
-            f.create_dataset(name, data=column)
-        f.flush()
-        image = f.id.get_file_image()
-    path.write_bytes(image)
+    arrays = [*boxes.values(), *columns.values()]
+    room = sum(a.nbytes + HEADER_BYTES + ENTRY_BYTES * len(a) for a in arrays)
+    with path.open("wb+", buffering=0) as raw:
+        with h5py.File(raw, "w") as f:
+            os.posix_fallocate(raw.fileno(), 0, room)
+            for name, box in boxes.items():
+                f.create_dataset(name, data=box, chunks=(1, *box.shape[1:]) if len(box) else None)
+            for name, column in columns.items():
+                f.create_dataset(name, data=column)
 
 
 def _write_zarr(path: Path, boxes: Mapping[str, NDArray[Any]], columns: Mapping[str, NDArray[Any]]) -> None:
