@@ -151,18 +151,17 @@ def read_rows(folder: Path, name: str, boxes: tuple[str, ...], columns: tuple[st
 
 
 def _write_hdf5(path: Path, boxes: Mapping[str, NDArray[Any]], columns: Mapping[str, NDArray[Any]]) -> None:
-    """OSError where the disk has no room: it is asked for beforehand, for HDF5 takes the whole process down when a disk fills up."""
+    """OSError where the disk has no room. It is asked for beforehand: HDF5 takes the whole process down when a disk fills up."""
     import h5py
 
     arrays = [*boxes.values(), *columns.values()]
     room = sum(a.nbytes + HEADER_BYTES + ENTRY_BYTES * len(a) for a in arrays)
-    with path.open("wb+", buffering=0) as raw:
-        with h5py.File(raw, "w") as f:
-            os.posix_fallocate(raw.fileno(), 0, room)
-            for name, box in boxes.items():
-                f.create_dataset(name, data=box, chunks=(1, *box.shape[1:]) if len(box) else None)
-            for name, column in columns.items():
-                f.create_dataset(name, data=column)
+    with path.open("wb+", buffering=0) as raw, h5py.File(raw, "w") as f:
+        os.posix_fallocate(raw.fileno(), 0, room)
+        for name, box in boxes.items():
+            f.create_dataset(name, data=box, chunks=(1, *box.shape[1:]) if len(box) else None)
+        for name, column in columns.items():
+            f.create_dataset(name, data=column)
 
 
 def _write_zarr(path: Path, boxes: Mapping[str, NDArray[Any]], columns: Mapping[str, NDArray[Any]]) -> None:
