@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from artifacts.errors import UsageError
 from tasks.stage import Params
 
+CLEARING = ("", "null", "none")
+
 
 def with_settings(params: type[Params], settings: Mapping[str, str], of: str, allowed: Iterable[str] | None = None) -> Params:
-    """``params`` with values by dotted name; lists and mappings as JSON. ``of``: whose they are; ``allowed``: fields.
+    """``params`` with values by dotted name; lists and mappings as JSON, ``null``, ``none`` or nothing for None.
+
+    of: whose they are; allowed: fields.
 
     UsageError names what there is, or what a value may be.
     """
@@ -26,7 +30,7 @@ def with_settings(params: type[Params], settings: Mapping[str, str], of: str, al
         known = list(allowed) if allowed is not None and model is params else list(model.model_fields)
         if model is not Anything and last not in known:
             raise UsageError(f"{of} has no parameter '{name}': it has {', '.join(known) or 'none'}")
-        at[last] = _value(text, model is Anything)
+        at[last] = None if _clears(text, model, last) else _value(text, model is Anything)
     try:
         return params.model_validate(values)
     except ValidationError as e:
@@ -53,6 +57,13 @@ def _defaults(model: type[BaseModel], group: str) -> dict[str, Any]:
     field = model.model_fields.get(group)
     default = field.get_default(call_default_factory=True) if field else None
     return default.model_dump() if isinstance(default, BaseModel) else dict(default) if isinstance(default, dict) else {}
+
+
+def _clears(text: str, model: type[BaseModel], name: str) -> bool:
+    """``null``, ``none`` or nothing, where the parameter may be None and the word is none of its choices."""
+    field = model.model_fields.get(name)
+    kinds = get_args(field.annotation) if field else ()
+    return type(None) in kinds and text.lower() in CLEARING and not any(text in get_args(kind) for kind in kinds)
 
 
 def _value(text: str, free: bool) -> Any:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from artifacts.errors import UsageError
+from tasks.cut import CutParams
 from tasks.datasets.dataset import DatasetParams
+from tasks.images.recipes import TrainParams
 from tasks.settings import with_settings
 from tasks.train_segmenter import TrainSegmenterParams
 
@@ -30,6 +32,18 @@ def test_splits_of_a_data_set() -> None:
     params = with_settings(DatasetParams, {"validation": "0.3", "test": "0"}, "dataset")
     assert isinstance(params, DatasetParams)
     assert (params.validation, params.test, params.folds) == (0.3, 0.0, 10)
+
+
+@pytest.mark.parametrize("word", ["null", "none", "None", ""])
+def test_what_may_be_none_is_cleared(word: str) -> None:
+    params = with_settings(CutParams, {"spec.spacing_zyx_mm": word}, "cut")
+    assert isinstance(params, CutParams)
+    assert params.spec.spacing_zyx_mm is None
+    assert params.spec.shape_zyx == CutParams().spec.shape_zyx
+
+
+def test_a_choice_called_none_is_that_choice() -> None:
+    assert with_settings(TrainParams, {"flip": "none", "ema": "none"}, "train") == TrainParams(flip="none", ema=None)
 
 
 @pytest.mark.parametrize(
