@@ -85,7 +85,7 @@ class Ledger:
     def _open(self) -> Iterator[sqlite3.Connection]:
         """One transaction: whole or not at all."""
         try:
-            with explained("write"):
+            with explained("write", "inbox's ledger", "$HOUNSFIELD_HOME"):
                 self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 if not self.path.exists():
                     os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY, 0o600))

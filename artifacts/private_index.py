@@ -26,6 +26,7 @@ from artifacts.store import explained
 Result = TypeVar("Result")
 
 TOKEN = "source-"
+PLACE = ("private index", "$HOUNSFIELD_HOME")
 
 
 def guarded(method: Callable[..., Result]) -> Callable[..., Result]:
@@ -34,7 +35,7 @@ def guarded(method: Callable[..., Result]) -> Callable[..., Result]:
     @wraps(method)
     def call(*args: Any) -> Result:
         try:
-            with explained("write"):
+            with explained("write", *PLACE):
                 return method(*args)
         except sqlite3.OperationalError as e:
             if "locked" in str(e):
@@ -138,7 +139,7 @@ class PrivateIndex:
     def scratch(self) -> Iterator[Path]:
         """A folder of this process's own, gone afterwards; what killed processes left is swept first."""
         place, locks = self.folder / "scratch", self.folder / "scratch-locks"
-        with explained("write"):
+        with explained("write", *PLACE):
             for folder in (place, locks):
                 make_private(folder)
             for left in place.iterdir():
@@ -148,7 +149,7 @@ class PrivateIndex:
         own = uuid.uuid4().hex
         with FileLock(locks / own, mode=0o600):
             try:
-                with explained("write"):
+                with explained("write", *PLACE):
                     (place / own).mkdir(mode=0o700)
                 yield place / own
             finally:

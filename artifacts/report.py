@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 
 from artifacts.arrays import read_json
 from artifacts.artifact import Preview
-from artifacts.errors import StoreError, UsageError
+from artifacts.store import exporting
 
 JSON, CSV, HTML, LABELS = "report.json", "findings.csv", "report.html", "nodules.nii.gz"
 
@@ -50,17 +50,14 @@ class Report:
         mark = uuid.uuid4().hex[:8]
         waiting: list[tuple[Path, Path]] = []
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for name, content in self.files().items():
-                temporary = folder / f".{name}.{mark}.tmp"
-                waiting.append((temporary, folder / name))
-                temporary.write_bytes(content)
-            for temporary, target in waiting:
-                temporary.replace(target)
-        except (FileExistsError, NotADirectoryError) as e:
-            raise UsageError("the output folder is a file: name another one with --out", private=str(folder)) from e
-        except OSError as e:
-            raise StoreError(f"the report cannot be written to its folder ({e.strerror})", private=str(folder)) from e
+            with exporting(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                for name, content in self.files().items():
+                    temporary = folder / f".{name}.{mark}.tmp"
+                    waiting.append((temporary, folder / name))
+                    temporary.write_bytes(content)
+                for temporary, target in waiting:
+                    temporary.replace(target)
         finally:
             for temporary, _ in waiting:
                 temporary.unlink(missing_ok=True)

@@ -323,14 +323,25 @@ def unfinished(path: Path) -> bool:
 
 
 @contextmanager
-def explained(doing: str) -> Iterator[None]:
-    """A full or read-only disk becomes one clear line."""
+def explained(doing: str, of: str = "store", option: str = "--store", private: str | None = None) -> Iterator[None]:
+    """A full or read-only disk becomes one clear line: ``of`` is what lies on it, ``option`` what puts that elsewhere."""
     try:
         yield
     except OSError as e:
         if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "No space left" in str(e):
-            raise StoreError("the disk of the store is full: free some space or choose another place with --store") from e
-        if e.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-            raise StoreError(f"the store cannot be written ({os.strerror(e.errno)}): choose another place with --store") from e
-        what = f"{type(e).__name__} {os.strerror(e.errno) if e.errno else e}"
-        raise StoreError(f"could not {doing} in the store: {what}", passing=e.errno in PASSING) from e
+            why = f"the disk of the {of} is full: free some space or choose another place with {option}"
+        elif e.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            why = f"the {of} cannot be written ({os.strerror(e.errno)}): choose another place with {option}"
+        else:
+            why = f"could not {doing} in the {of}: {type(e).__name__} {os.strerror(e.errno) if e.errno else e}"
+        raise StoreError(why, private=private, passing=e.errno in PASSING) from e
+
+
+@contextmanager
+def exporting(out: Path) -> Iterator[None]:
+    """``explained`` for what a person wants in a place of their own. Raises UsageError where that is a file, StoreError."""
+    with explained("write", "output folder", "--out", str(out)):
+        try:
+            yield
+        except (FileExistsError, NotADirectoryError) as e:
+            raise UsageError("the output folder is a file: name another one with --out", private=str(out)) from e

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from artifacts.errors import UsageError
 from artifacts.side_by_side import SideBySide
-from artifacts.store import Ref, write_whole
+from artifacts.store import Ref, exporting, write_whole
 from flows.cifar import Data, Pretrained, TrainingPrecision, image_source, pretrained_source, settle_training
 from flows.cifar_line import cifar_line
 from flows.cifar_run import page, through, token_of
@@ -89,9 +89,10 @@ def show_comparison(
     store = open_store()
     comparison: SideBySide = store.open(ref, SideBySide)
     folder = out or Path(f"hounsfield-compare-{ref.digest[:12]}")
-    folder.mkdir(parents=True, exist_ok=True)
     title = f"Side by side: {', '.join(r['name'] for r in comparison.rows)}"
-    write_whole(folder / "report.html", page(store, {"Side by side": ref}, title))
+    with exporting(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / "report.html", page(store, {"Side by side": ref}, title))
     if as_json:
         print(json.dumps(comparison.rows, indent=1))
         return

@@ -16,7 +16,7 @@ from artifacts.arrays import write_json
 from artifacts.errors import UsageError
 from artifacts.image_scores import ImageScores
 from artifacts.images import Images
-from artifacts.store import Ref, Store, write_whole
+from artifacts.store import Ref, Store, exporting, write_whole
 from flows.cifar_line import Made, again, cifar_line
 from flows.console import TerminalWatcher, engine, watching, wide_console
 from flows.settle import open_index, open_store, settle
@@ -112,12 +112,13 @@ def report(made: Made, out: Path | None) -> Path:
     """A folder with report.html, scores.json and predictions.csv."""
     store = open_store()
     folder = out or Path(f"hounsfield-cifar-{made.scores.digest[:12]}")
-    folder.mkdir(parents=True, exist_ok=True)
     scores: ImageScores = store.open(made.scores, ImageScores)
-    write_whole(folder / "report.html", page(store, made, headline(scores)))
     about = scores.numbers() | {"views": scores.views, "by_class": scores.by_class(), "refs": {r.kind: str(r) for r in made}}
-    write_json(folder / "scores.json", about)
-    write_whole(folder / "predictions.csv", predictions(scores))
+    with exporting(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / "report.html", page(store, made, headline(scores)))
+        write_json(folder / "scores.json", about)
+        write_whole(folder / "predictions.csv", predictions(scores))
     return folder
 
 

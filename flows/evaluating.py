@@ -14,7 +14,7 @@ from artifacts.checkpoint import Card, Checkpoint, Role, tempered, write_checkpo
 from artifacts.errors import InputError, UsageError
 from artifacts.evaluation import Evaluation
 from artifacts.home import find_weights, weights_folder
-from artifacts.store import Ref, explained, write_whole
+from artifacts.store import Ref, explained, exporting, write_whole
 from flows.console import TerminalWatcher, watching, wide_console
 from flows.evaluate import evaluate, parsed, read_evaluation
 from flows.settle import open_index, open_store, settle
@@ -81,7 +81,7 @@ def show_comparison(first: str, second: str, bootstraps: int, seed: int, out: Pa
     found = compare(read_evaluation(first), read_evaluation(second), bootstraps=bootstraps, seed=seed)
     preview = found.preview()
     if out:
-        with explained("write"):
+        with exporting(out):
             out.mkdir(parents=True, exist_ok=True)
             write_whole(out / "comparison.html", page("Comparison of two evaluations", preview))
     if as_json:
@@ -120,7 +120,7 @@ def write_calibrated(text: str, weights: str, name: str, false_a_scan: float | N
     for what, fitted in fits.items():
         role = ROLE[what]
         cards[role] = calibrated(cards[role], fitted, made.about["data"], _threshold(made, what, false_a_scan))
-    with explained("write"):
+    with explained("write", "folder of weights", "$HOUNSFIELD_HOME"):
         for role, checkpoint in checkpoints.items():
             write_checkpoint(folder, cards[role], checkpoint.tensors())
     for what, role in ROLE.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -13,16 +14,17 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from artifacts.errors import HounsfieldError, InputError, StoreError, UsageError
+from artifacts.errors import HounsfieldError, UsageError
 from artifacts.home import find_weights
 from artifacts.report import Report
-from artifacts.store import Ref
+from artifacts.store import Ref, exporting
 from flows.console import TerminalWatcher, engine, watching, wide_console
 from flows.nodule_line import SLOTS, nodule_line
 from flows.patience import patient
 from flows.scans import scans_in
-from flows.settle import known, open_index, open_store, refreshed, settle
+from flows.settle import known, open_index, open_store, refreshed, settle, without_paths
 from tasks.line import Plan
+from tasks.reading.source import check_there
 from tasks.stage import Params
 
 
@@ -33,8 +35,8 @@ def run_screen(
 
     Returns the reports, and what is to be raised once they are exported, where some series gave none.
     """
-    if not path.exists():
-        raise InputError("there is nothing at the given path: give a folder of DICOM, a zip or a volume file", private=str(path))
+    with without_paths():
+        check_there(path)
     from flows.screen import NotAllScreened, screen
 
     settle(options.get("device", "auto"), options.get("precision", "auto"))  # a wrong option ends here, before a server starts
@@ -107,13 +109,12 @@ def check_out(out: Path | None) -> None:
     """A place where no report can be written ends the command before anything is computed. Raises UsageError, StoreError."""
     if out is None:
         return
-    there = next(p for p in (out, *out.absolute().parents) if p.exists())
-    if not there.is_dir():
-        raise UsageError("the output folder is a file: name another one with --out", private=str(there))
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise StoreError(
-            "the report cannot be written to its folder (no permission): name another one with --out", private=str(there)
-        )
+    there = next(p for p in (out, *out.absolute().parents) if os.path.exists(p))
+    with exporting(there):
+        if not there.is_dir():
+            raise NotADirectoryError
+        if not os.access(there, os.W_OK | os.X_OK, effective_ids=True):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def show_reports(refs: list[Ref], out: Path | None, as_json: bool) -> list[dict[str, Any]]:

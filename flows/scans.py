@@ -16,7 +16,7 @@ from tasks.reading.choose import choose_series, next_best
 from tasks.reading.find import find_series
 from tasks.reading.found import FoundSeries, uid_is_pseudonym
 from tasks.reading.read import READER, read_scan
-from tasks.reading.source import meant, open_source
+from tasks.reading.source import check_there, meant, open_source
 
 if TYPE_CHECKING:
     from tasks.reading.raw import RawScan
@@ -54,9 +54,8 @@ def scans_in(
 
     ``verify`` reads even known files; without ``read`` unknown files stay unread and their digest is ``UNKNOWN``.
     """
-    if not path.exists():
-        raise InputError("there is nothing at the given path: give a folder of DICOM, a zip, .mhd, .mha, .nii, .nii.gz or .nrrd")
     with without_paths():
+        check_there(path)
         path = meant(path)
     with without_paths(), index.scratch() as scratch, open_source(path, scratch) as opened:
         found = find_series(opened)

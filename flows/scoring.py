@@ -12,7 +12,7 @@ from artifacts.errors import InputError, StoreError
 from artifacts.evaluation import Evaluation
 from artifacts.findings import Findings
 from artifacts.report import Report
-from artifacts.store import Ref, Store, explained
+from artifacts.store import Ref, Store, exporting
 from flows.console import wide_console
 from flows.evaluate import read_evaluation
 from flows.settle import open_store
@@ -73,7 +73,7 @@ def write_marks(what: Sequence[str], out: Path) -> None:
     series = [s for part in parts for s in part.series.tolist()]
     centers = [c for part in parts for c in part.center_lps_mm.tolist()]
     probability = [p for part in parts for p in part.probability.tolist()]
-    with explained("write"):
+    with exporting(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         write_submission(out, marks_of(series, centers, probability))
     print(f"{len(probability)} marks in {len(set(series))} scans: {out}")

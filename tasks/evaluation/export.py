@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from artifacts.evaluation import Evaluation, Row
-from artifacts.store import explained, write_whole
+from artifacts.store import exporting, write_whole
 from tasks.evaluation.marks import Marks, marks_of, submission_csv
 from tasks.evaluation.page import Gallery, page
 
@@ -35,7 +35,7 @@ def export(evaluation: Evaluation, folder: Path) -> None:
     false_findings as CSV; submission.csv in LUNA16's form.
     """
     e = evaluation
-    with explained("write"):
+    with exporting(folder):
         folder.mkdir(parents=True, exist_ok=True)
         e.write(folder)
         tables = {"scans": e.scans, "nodules": e.nodules, "missed": e.missed, "findings": e.marks, "false_findings": e.false}

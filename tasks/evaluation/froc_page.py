@@ -9,7 +9,7 @@ import numpy as np
 from artifacts.artifact import Preview
 from artifacts.charts import froc as froc_chart
 from artifacts.preview_markdown import preview_markdown
-from artifacts.store import explained, write_whole
+from artifacts.store import exporting, write_whole
 from tasks.evaluation.froc import RATES, Froc
 from tasks.evaluation.page import page
 
@@ -48,7 +48,7 @@ def curve_chart(scores: dict[str, Froc]) -> bytes:
 def write_curve(score: Froc, folder: Path) -> None:
     """Write the four files into ``folder`` (made if missing)."""
     preview = froc_preview(score)
-    with explained("write"):
+    with exporting(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / "froc.html", page("FROC", preview))
         write_whole(folder / "froc.md", preview_markdown(preview))

@@ -33,6 +33,13 @@ def meant(path: Path) -> Path:
         return path.resolve().parent if is_directory(f.read(HEAD)) else path
 
 
+def check_there(path: Path) -> None:
+    """Raises InputError where there is nothing, OSError where nobody lets us look."""
+    if not path.exists():
+        what = "give a folder of DICOM, a zip, .mhd, .mha, .nii, .nii.gz or .nrrd"
+        raise InputError(f"there is nothing at the given path: {what}", private=str(path))
+
+
 @contextmanager
 def open_source(path: Path, scratch: Path, max_bytes: int = MAX_BYTES) -> Iterator[Path]:
     """A folder or a file: ``path`` itself (of a DICOMDIR its folder). A zip: a fresh folder under ``scratch`` with what was in
@@ -41,8 +48,7 @@ def open_source(path: Path, scratch: Path, max_bytes: int = MAX_BYTES) -> Iterat
     Raises InputError where there is nothing, a pipe or a device, or for a zip that is broken, encrypted, climbs out of its
     folder, holds links, or unpacks to more than ``max_bytes`` or to more than 200 times its size.
     """
-    if not path.exists():
-        raise InputError("there is nothing at the given path: give a folder of DICOM, a zip, .mhd, .mha, .nii, .nii.gz or .nrrd")
+    check_there(path)
     if not (path.is_dir() or path.is_file()):
         raise InputError("the path is neither a folder nor a plain file (a pipe or a device): give a folder or a file")
     path = meant(path)

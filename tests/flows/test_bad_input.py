@@ -624,6 +624,7 @@ def test_a_folder_that_cannot_be_read(phantom_series, tiny_weights):
         screened(here)  # and whatever is imported late is imported now
         shutil.rmtree(here.out)
         shutil.rmtree(here.home / "store")
+        (here.scan / "within").mkdir()
         here.scan.chmod(0)
         if root:
             for path in (place, *place.rglob("*")):
@@ -631,9 +632,14 @@ def test_a_folder_that_cannot_be_read(phantom_series, tiny_weights):
             os.seteuid(pwd.getpwnam("nobody").pw_uid)
         try:
             done = here.screen()
+            within = here.screen(here.scan / "within")
+            out = here("screen", here.home, "--direct", "--weights", "tiny", "--out", here.scan / "within" / "report")
         finally:
             if root:
                 os.seteuid(0)
             here.scan.chmod(0o700)
         assert_refused(done, 3, "cannot be read")
+        assert (within.code, out.code) == (3, 6), within.err + out.err
+        assert "Permission denied" in within.err
+        assert "output folder cannot be written (Permission denied): choose another place with --out" in out.err
         assert_nothing_half_written(here.home, here.out)

@@ -266,7 +266,7 @@ def test_a_full_disk_leaves_the_earlier_report_whole(made, tmp_path, monkeypatch
         return write(self, content)
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(StoreError, match="No space left on device") as e:
+    with pytest.raises(StoreError, match="the disk of the output folder is full") as e:
         replace(made, html="another").export(tmp_path)
     assert str(tmp_path) not in str(e.value)
     assert e.value.private == str(tmp_path)
