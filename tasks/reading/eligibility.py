@@ -39,12 +39,29 @@ def normal_of(six: Sequence[float]) -> NDArray[np.float64]:
     return normal / length if length > 0.1 else np.full(3, np.nan)
 
 
+def patients_in(slices: Sequence[SliceHeader]) -> int:
+    """How many patients the slices of a scan are of, by number, or where none has one by name; 0 where nothing tells."""
+    marks = [s.patient for s in slices if why_not_image(s) is None]
+    numbers, names = ({m[k] for m in marks} - {""} for k in (0, 1))
+    return len(numbers or names)
+
+
 def why_not(
-    first: SliceHeader, main: list[SliceHeader], orientation: Orientation, extent: float, spacing: tuple[float, float]
+    first: SliceHeader,
+    main: list[SliceHeader],
+    patients: int,
+    orientation: Orientation,
+    extent: float,
+    spacing: tuple[float, float],
 ) -> tuple[str | None, Unless]:
-    """Why a stack is not screened (None: it is), and what lifts that; ``extent`` along the normal, ``spacing`` (y, x) in mm."""
+    """Why a stack is not screened (None: it is), and what lifts that.
+
+    patients  in the whole series; extent: along the normal, spacing: (y, x), in mm
+    """
     if why := why_not_image(first):
         return why, "never"
+    if patients > 1:
+        return f"its slices are of {patients} patients under one series UID: separate them", "never"
     if (studies := len({s.study_uid for s in main if s.study_uid})) > 1:
         return f"its slices come from {studies} studies under one series UID: separate them", "never"
     if orientation != "axial":

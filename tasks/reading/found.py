@@ -16,6 +16,7 @@ from tasks.reading.eligibility import (
     is_scout,
     normal_of,
     orientation_of,
+    patients_in,
     shows_elsewhere,
     why_not,
     why_not_image,
@@ -86,7 +87,7 @@ def series_from_slices(uid: str, slices: list[SliceHeader], broken: int) -> Foun
     thickness = Counter(s.about.thickness_mm for s in main).most_common(1)[0][0]
     extent = float(np.ptp(along)) + step
     orientation = orientation_of(first.orientation)
-    why, unless = why_not(first, main, orientation, extent, (y, x))
+    why, unless = why_not(first, main, patients_in(slices), orientation, extent, (y, x))
     if uid_is_pseudonym(uid):
         qc.append(QCFinding("no-uid", "info", "the series has no valid UID; it goes by a pseudonym made of its content"))
     if unless == "asked":

@@ -27,7 +27,7 @@ from tasks.reading.images import image_series, image_suffix
 from tasks.reading.read import READER
 from tasks.reading.slices import SliceHeader
 
-LAYOUT = f"1/{READER}"  # rises whenever a record would hold something else
+LAYOUT = f"2/{READER}"  # rises whenever a record would hold something else
 TOLD_EVERY = 200  # folders
 
 File = tuple[int, int, int]  # size, mtime in ns, inode
@@ -129,7 +129,7 @@ class HeaderIndex:
     def found(self, seen: Seen) -> FoundSeries:
         """The series with all its slices, from what its headers said; copies of a slice in several folders count once."""
         slices: list[SliceHeader] = []
-        elsewhere: set[tuple[str, int]] = set()
+        elsewhere: set[tuple] = set()
         broken = 0
         for folder in seen.folders:
             headers = self._headers(folder)
@@ -138,8 +138,8 @@ class HeaderIndex:
                 return image
             broken += len(headers.broken)
             here = by_series(s for kept in headers.slices.values() for s in kept).get(seen.name, [])
-            slices += [s for s in here if (s.sop_uid, s.frame) not in elsewhere]
-            elsewhere |= {(s.sop_uid, s.frame) for s in here if s.sop_uid}
+            slices += [s for s in here if (s.sop_uid, s.frame, s.patient) not in elsewhere]
+            elsewhere |= {(s.sop_uid, s.frame, s.patient) for s in here if s.sop_uid}
         if not slices:
             raise InputError("the series has gone since the folder was looked over: look again")
         return series_from_slices(seen.name, slices, broken)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ IMAGE_SUFFIXES = (".mhd", ".mha", ".nii", ".nii.gz", ".nrrd")
 FORMATS = {".mhd": "mhd", ".mha": "mhd", ".nii": "nifti", ".nii.gz": "nifti", ".nrrd": "nrrd"}
 CHECKS = {"mhd": check_metaimage, "nifti": check_nifti, "nrrd": check_nrrd}
 UID_STEM = re.compile(r"1\.[0-9](\.(0|[1-9][0-9]*)){5,}|2\.25\.[1-9][0-9]{19,38}")  # digits and dots alone may be dates
-HEAD = 65536
+HEAD, SAMPLES, SAMPLE = 65536, 64, 4096
 SAME_PLACE_MM = 0.5
 FREE_BYTES, MOST_EXPANSION = 2**29, 200  # a CT of half a gigabyte may be all air; no larger one packs so well
 
@@ -111,12 +112,18 @@ def image_files(path: Path) -> tuple[Path, ...]:
 
 
 def _pseudonym(path: Path) -> str:
-    try:
-        with path.open("rb") as f:
-            head = f.read(HEAD) + str(path.stat().st_size).encode()
-    except OSError:  # said by whoever reads it
-        head = b""
-    return PSEUDONYM + hashlib.blake2b(head, digest_size=6).hexdigest()
+    """Of the head of each file, its size, and what lies here and there in it: scans of one machine begin alike, with air."""
+    h = hashlib.blake2b(digest_size=6)
+    with suppress(OSError, InputError):  # said by whoever reads it
+        for file in dict.fromkeys((path, *image_files(path))):
+            size = file.stat().st_size
+            h.update(str(size).encode())
+            with file.open("rb") as f:
+                h.update(f.read(HEAD))
+                for k in range(1, SAMPLES + 1):
+                    f.seek(max(0, k * size // SAMPLES - SAMPLE))
+                    h.update(f.read(SAMPLE))
+    return PSEUDONYM + h.hexdigest()
 
 
 def image_header(path: Path) -> ImageHeader:

@@ -21,7 +21,7 @@ from tasks.reading.pixels import read_pixels
 from tasks.reading.raw import RawScan, check_size
 from tasks.reading.slices import SliceHeader
 
-READER = "reading-4"  # rises whenever the same files would be read as another scan
+READER = "reading-5"  # rises whenever the same files would be read as another scan
 NAMED = 5  # slices named one by one in a message
 FEW = 0.1  # of the slices
 

@@ -82,6 +82,7 @@ class SliceHeader:
     pixels_at: int | None  # of this frame; None: to be decoded
     cut_short: bool = False  # the file ends before its pixels do
     study_uid: str | None = None
+    patient: tuple[str, str] = ("", "")  # marks of number and name, which tell patients apart and name nobody
 
     @property
     def readable(self) -> bool:
@@ -125,6 +126,7 @@ def slice_of(path: Path, header: RawHeader) -> SliceHeader:
         pixels_at=header.pixels_at if form.plain else None,
         cut_short=short and bool(header.fields),
         study_uid=uid_or_none(header.text("study_uid")),
+        patient=(header.text("patient"), header.text("patient_name")),
     )
 
 

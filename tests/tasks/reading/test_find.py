@@ -12,7 +12,7 @@ import pytest
 from artifacts.errors import InputError, ScanRefused
 from tasks.reading.find import FoundSeries, choose_series, find_series
 from tasks.reading.read import read_scan
-from tests.tasks.reading.small_dicom import SECRETS, SERIES, Place, chest, dataset, save, write_series
+from tests.tasks.reading.small_dicom import BIG_ENDIAN, EXPLICIT, SECRETS, SERIES, Place, chest, dataset, save, write_series
 
 CORONAL = Place(column=(0.0, 0.0, -1.0), step=(0.0, 7.0, 0.0))
 
@@ -318,6 +318,28 @@ def test_two_studies_under_one_series_uid_are_not_blended(tmp_path: Path) -> Non
     write_series(tmp_path / "b", chest(seed=1), place=between, StudyInstanceUID="1.2.3.2")
     with pytest.raises(InputError, match="2 studies under one series UID"):
         choose_series(find_series(tmp_path))
+
+
+@pytest.mark.parametrize("told_by", [{"PatientID": "MRN-1"}, {"PatientID": None, "PatientName": "ROE^RICHARD"}])
+@pytest.mark.parametrize("syntax", [EXPLICIT, BIG_ENDIAN])
+def test_two_patients_under_one_series_uid_are_not_blended(tmp_path: Path, told_by: dict, syntax: str) -> None:
+    nobody = {"PatientID": None} if told_by["PatientID"] is None else {}
+    write_series(tmp_path / "a", chest(), syntax=syntax, **nobody)
+    write_series(tmp_path / "b", chest(seed=1), syntax=syntax, AcquisitionNumber=2, **told_by)
+    with pytest.raises(InputError, match="of 2 patients under one series UID: separate them"):
+        choose_series(find_series(tmp_path))
+    assert only(tmp_path / "b").why_not is None
+
+
+def test_one_patient_whose_name_is_written_in_two_ways_is_one(tmp_path: Path) -> None:
+    write_series(tmp_path, chest(), change=lambda k: {"PatientName": "Doe^Jane^^" if k % 2 else "DOE^JANE", "PatientID": None})
+    assert only(tmp_path).why_not is None
+
+
+def test_what_is_kept_of_a_patient_fits_many(tmp_path: Path) -> None:
+    write_series(tmp_path, chest())
+    marks = {m for s in only(tmp_path).slices for m in s.patient}
+    assert [len(m) for m in marks] == [4, 4]
 
 
 def test_series_of_two_studies_are_said_to_be(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from artifacts.errors import InputError
 from tasks.reading.find import find_series
@@ -87,6 +89,27 @@ def test_one_series_in_two_folders_is_one_and_copies_count_once(index: HeaderInd
     seen = index.look([tmp_path / "a", tmp_path / "b", tmp_path / "copy"]).seen[SERIES]
     assert seen.files == 9
     assert index.found(seen).n_slices == 6
+
+
+def test_slices_of_another_patient_are_no_copies(index: HeaderIndex, tmp_path: Path) -> None:
+    write_series(tmp_path / "tree" / "a", HU)
+    write_series(tmp_path / "tree" / "b", HU, PatientID="MRN-1")
+    found = index.found(index.look([tmp_path / "tree"]).seen[SERIES])
+    assert found.why_not == "its slices are of 2 patients under one series UID: separate them"
+
+
+@pytest.mark.parametrize("names", [("one.nii", "two.nii"), ("a/scan.mhd", "b/scan.mhd")])
+def test_images_that_begin_alike_are_different_scans(index: HeaderIndex, tmp_path: Path, names: tuple[str, str]) -> None:
+    """The same geometry, and air in the first corner, as most scans have it."""
+    for seed, name in enumerate(names):
+        (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+        hu = np.full((60, 60, 60), -1000, np.int16)
+        hu[20:40] += np.random.default_rng(seed).integers(0, 2000, (20, 60, 60), np.int16)
+        image = sitk.GetImageFromArray(hu)
+        image.SetSpacing((3.0, 3.0, 3.0))
+        sitk.WriteImage(image, str(tmp_path / "tree" / name))
+    seen = index.look([tmp_path / "tree"]).seen
+    assert {index.found(s).files[0] for s in seen.values()} == {tmp_path / "tree" / n for n in names}
 
 
 def test_archives_images_broken_and_multi_frame_files(index: HeaderIndex, tmp_path: Path, phantom_mhd: Path) -> None:
