@@ -106,13 +106,13 @@ def metaimage_voxels(path: Path, shape_zyx: tuple[int, int, int]) -> NDArray:
             f.seek(end if file == path else file.stat().st_size - need if skip < 0 else skip)
             body = f.read() if _yes(fields, "CompressedData") else f.read(need)
         if _yes(fields, "CompressedData"):
-            body = _unpacked(body, need)
+            body = unpacked(body, need)
         return np.frombuffer(body, dtype=order + TYPES[fields["ElementType"]]).reshape(shape_zyx)
     except (OSError, ValueError, zlib.error):
         raise InputError("the MetaImage is damaged or cut short: its voxels cannot be read") from None
 
 
-def _unpacked(packed: bytes, need: int) -> bytes:
+def unpacked(packed: bytes, need: int) -> bytes:
     """The ``need`` bytes of a zlib or gzip stream, checked by its checksum. Raises ValueError, zlib.error."""
     stream = zlib.decompressobj(32 + zlib.MAX_WBITS)
     body = stream.decompress(packed, need)

@@ -107,6 +107,7 @@ def nifti_voxels(path: Path) -> NDArray:
         with _open(path) as f:
             f.seek(offset)
             values = np.frombuffer(f.read(voxels * kind.itemsize), dtype=kind, count=voxels).reshape(dim[3:0:-1])
+            f.read(values.nbytes)  # on to the end: gzip compares its checksum there
     except (OSError, EOFError, zlib.error, ValueError, KeyError):
         raise InputError("the NIfTI is damaged or cut short: its voxels cannot be read") from None
     slope, inter = header("scale")

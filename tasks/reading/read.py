@@ -17,6 +17,7 @@ from tasks.reading.found import FoundSeries, uid_is_pseudonym
 from tasks.reading.images import image_header, itk_reader
 from tasks.reading.metaimage import metaimage_voxels
 from tasks.reading.nifti import nifti_voxels
+from tasks.reading.nrrd import packed_voxels
 from tasks.reading.pixels import read_pixels
 from tasks.reading.raw import RawScan, check_size
 from tasks.reading.slices import SliceHeader
@@ -145,6 +146,8 @@ def _voxels(path: Path, geometry: Geometry, kind: str) -> NDArray:
         return nifti_voxels(path)
     if kind == "mhd":
         return metaimage_voxels(path, geometry.shape_zyx)
+    if kind == "nrrd" and (packed := packed_voxels(path, geometry.shape_zyx)) is not None:
+        return packed
     try:
         image = itk_reader(path).Execute()
     except RuntimeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import struct
 from pathlib import Path
@@ -336,3 +337,43 @@ def test_a_nifti_with_slope_zero_is_not_scaled(tmp_path: Path) -> None:
     struct.pack_into("<2f", body, 112, 0.0, 5.0)
     path.write_bytes(body)
     assert np.array_equal(read(path).hu, chest())
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd"])
+def test_one_flipped_bit_in_packed_voxels_is_noticed(tmp_path: Path, suffix: str) -> None:
+    """Packed without being made smaller, so that only the checksum tells; SimpleITK does not look at it."""
+    hu = np.repeat(np.repeat(chest(), 4, axis=1), 4, axis=2)
+    path = tmp_path / f"scan{suffix}"
+    if suffix == ".nrrd":
+        nrrd(path, "encoding: gzip", body=gzip.compress(hu.tobytes(), 0), sizes="192 160 60")
+    else:
+        path.write_bytes(gzip.compress(write(tmp_path / "plain.nii", hu).read_bytes(), 0))
+    (tmp_path / "plain.nii").unlink(missing_ok=True)
+    assert np.array_equal(read(path).hu, hu)
+    body = bytearray(path.read_bytes())
+    body[-4000] ^= 0x10
+    path.write_bytes(body)
+    assert "damaged or cut short" in refused(path)
+
+
+def nrrd(path: Path, *fields: str, body: bytes, sizes: str = "48 40 60") -> Path:
+    head = ["NRRD0005", "type: short", "dimension: 3", f"sizes: {sizes}", "endian: little", "space: left-posterior-superior"]
+    head += ["space directions: (7.5,0,0) (0,7,0) (0,0,3)", "space origin: (-100,-80,-300)", *fields]
+    path.write_bytes("\n".join([*head, "\n"]).encode() + body)
+    return path
+
+
+def test_a_nrrd_says_millimetres_in_many_ways(tmp_path: Path) -> None:
+    units = 'space units: "millimeters" "mm" "Millimetre"'
+    path = nrrd(tmp_path / "scan.nrrd", "encoding: gz", units, body=gzip.compress(chest().tobytes()))
+    assert np.array_equal(load(read(path)).hu, chest())
+
+
+def test_a_nrrd_packed_in_a_way_that_is_not_read_is_said_to_be(tmp_path: Path) -> None:
+    path = nrrd(tmp_path / "scan.nrrd", "encoding: bzip2", body=bz2.compress(chest().tobytes()))
+    assert "packed in a way that is not read (encoding): save it as gzip or raw" in refused(path)
+
+
+def test_a_nrrd_with_its_voxels_elsewhere_is_said_to_be(tmp_path: Path) -> None:
+    path = nrrd(tmp_path / "scan.nrrd", "encoding: raw", "data file: scan.raw", body=b"")
+    assert "keeps its voxels in another file" in refused(path)
