@@ -62,7 +62,7 @@ class StoreError(HounsfieldError):
 
 
 class ServerError(HounsfieldError):
-    """The Prefect server cannot be reached or does not answer."""
+    """The Prefect server, or the Dask cluster, cannot be reached or does not answer."""
 
     exit_code = 7
 
@@ -81,7 +81,7 @@ EXIT_CODES = {
     4: "the scan was read but refused (no lungs, part of a chest, gaps, not Hounsfield units)",
     5: "the weights cannot be used (missing, damaged, hostile, made for something else)",
     6: "the store cannot be used (disk full, read-only, made by a newer version)",
-    7: "the Prefect server cannot be reached",
+    7: "the Prefect server, or the Dask cluster, cannot be reached",
     8: "training stopped (loss not a number, nothing to learn from, a kept state that does not fit)",
     130: "cancelled (CTRL-C)",
 }

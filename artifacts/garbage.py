@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from artifacts import using
+from artifacts.errors import StoreError
 from artifacts.manifest import NAME, Damaged, Manifest
 from artifacts.store import Ref, Store
 
@@ -47,9 +48,13 @@ class Item:
 
 @dataclass
 class Census:
-    """All artifacts of a store: those to be kept, and the rest, first to go first. since: when the counting began."""
+    """All artifacts of a store: those to be kept, and the rest, first to go first.
+
+    since: when the counting began; in_use: bytes that are kept for runs in progress alone
+    """
 
     since: float
+    in_use: int = 0
     kept: list[Item] = field(default_factory=list)
     garbage: list[Item] = field(default_factory=list)
 
@@ -67,9 +72,12 @@ def census(store: Store, keep_last: int = 1, crops: bool = False) -> Census:
     items = {i.ref.digest: i for i in (_item(store, r) for r in store.refs()) if i}
     used = using.in_use(store.root / "uses", counted.since)
     remembered = _remembered_needs(store)
-    kept = _with_ancestors(items, {*_last_reports(store, items.values(), keep_last), *used}, remembered)
+    kept = _with_ancestors(items, _last_reports(store, items.values(), keep_last), remembered)
     last_cut: set[str] = set() if crops else set(remembered)
     kept |= {d for d, i in items.items() if not i.remade or (i.ref.kind in CUT and not i.damaged and d in last_cut)}
+    for_runs = (_with_ancestors(items, used, remembered) & items.keys()) - kept
+    counted.in_use = sum(items[d].bytes for d in for_runs)
+    kept |= for_runs
     counted.kept = [i for d, i in items.items() if d in kept]
     counted.garbage = _in_order({d: i for d, i in items.items() if d not in kept})
     return counted
@@ -93,7 +101,7 @@ def remove(store: Store, item: Item, since: float) -> bool:
     """Remove one artifact, whole; False where a run works on it or has named it since the census began."""
     folder = item.ref.path
     try:
-        with FileLock(store.root / "locks" / f"{item.ref.digest}.lock", mode=0o600).acquire(timeout=0):
+        with store.lock(item.ref.digest, wait=False):
             if item.ref.digest in using.in_use(store.root / "uses", since):
                 return False
             aside = folder.parent / f".tmp-{item.ref.digest}-removed-{uuid.uuid4().hex[:8]}"
@@ -109,7 +117,7 @@ def stale_workspaces(store: Store, older_than: float) -> list[Path]:
     made = {r.digest for r in store.refs()}
     stale = []
     for folder in (store.root / "work").glob("*"):
-        with suppress(Timeout, OSError), FileLock(store.root / "locks" / f"{folder.name}.lock", mode=0o600).acquire(timeout=0):
+        with suppress(Timeout, OSError, StoreError), store.lock(folder.name, wait=False):
             touched = max((p.stat().st_mtime for p in [folder, *folder.rglob("*")]), default=0.0)
             if folder.name in made or touched < older_than:
                 stale.append(folder)

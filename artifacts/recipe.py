@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
@@ -34,15 +34,20 @@ class Recipe:
         if self.inputs != earlier.inputs:
             names = sorted(n for n in self.inputs if self.inputs[n] != earlier.inputs.get(n))
             return f"input: {', '.join(names) or 'fewer inputs'} changed"
+        return next(self.done_otherwise(earlier), "")
+
+    def done_otherwise(self, earlier: Recipe) -> Iterator[str]:
+        """All that is not as in ``earlier``, whatever the inputs: a phrase each of version, weights, precision, parameters."""
         if self.version != earlier.version:
-            return f"version: {earlier.version} -> {self.version}"
+            yield f"version: {earlier.version} -> {self.version}"
         if self.weights != earlier.weights:
-            return "weights: another checkpoint"
+            yield "weights: another checkpoint"
         if self.precision != earlier.precision:
-            return f"params: precision {earlier.precision or 'float32'} -> {self.precision or 'float32'}"
+            yield f"params: precision {earlier.precision or 'float32'} -> {self.precision or 'float32'}"
         before, after = flat(earlier.params), flat(self.params)
         changes = [f"{k} {before.get(k)} -> {after.get(k)}" for k in sorted({*before, *after}) if before.get(k) != after.get(k)]
-        return f"params: {', '.join(changes)}"
+        if changes:
+            yield f"params: {', '.join(changes)}"
 
 
 def flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -40,6 +40,7 @@ from artifacts.recipe import Recipe
 
 FORMAT = 1
 KEPT_IN_MEMORY = 10  # artifacts: one scan's line
+LEAST_DIGITS = 4  # of a digest that names an artifact
 WRITING_S = 3600  # a file that is being written for longer than that is a dead writer's
 
 
@@ -118,10 +119,12 @@ class Store:
             yield Ref(p.parent.name, p.name, p)
 
     def resolve(self, text: str) -> Ref:
-        """The artifact that ``kind:prefix``, a bare prefix of its digest, or its folder names."""
+        """The artifact that ``kind:prefix``, a bare prefix of its digest, or its folder names. Raises UsageError."""
         kind, _, prefix = text.rpartition(":")
         if "/" in text or Path(text).is_dir():
             kind, prefix = Path(text).absolute().parent.name, Path(text).name
+        if 0 < len(prefix) < LEAST_DIGITS:
+            raise UsageError(f"no artifact '{text}': give at least {LEAST_DIGITS} digits of its digest, as in report:3ba3")
         found = [r for r in self.refs(kind or None) if r.digest.startswith(prefix)] if prefix else []
         if len(found) == 1:
             return found[0]
@@ -210,9 +213,9 @@ class Store:
             self._memory.popitem(last=False)
 
     @contextmanager
-    def lock(self, name: str) -> Iterator[None]:
-        """Held by one process at a time; given back when the process dies, however it dies."""
-        held = lease(self.root / "locks", name) if self.leases else file_lock(self.root / "locks", name)
+    def lock(self, name: str, wait: bool = True) -> Iterator[None]:
+        """Held by one process at a time; given back when the process dies, however it dies. Timeout where not to ``wait``."""
+        held = (lease if self.leases else file_lock)(self.root / "locks", name, wait=wait)
         with explained("lock"):
             held.__enter__()
         try:
@@ -254,8 +257,7 @@ class Store:
         removed = 0
         for left in (self.root / "artifacts").glob("*/.tmp-*"):
             digest = left.name.split("-")[1]
-            held = lease if self.leases else file_lock
-            with suppress(Timeout, OSError), held(self.root / "locks", digest, wait=False):
+            with suppress(Timeout, OSError, StoreError), self.lock(digest, wait=False):
                 clear(left)
                 removed += 1
         for left in [*self.root.glob(".*"), *(self.root / "latest").glob("*/.*")]:
@@ -327,6 +329,8 @@ def explained(doing: str, of: str = "store", option: str = "--store", private: s
     """A full or read-only disk becomes one clear line: ``of`` is what lies on it, ``option`` what puts that elsewhere."""
     try:
         yield
+    except Timeout:  # held by another; whoever asked did not want to wait
+        raise
     except OSError as e:
         if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "No space left" in str(e):
             why = f"the disk of the {of} is full: free some space or choose another place with {option}"

@@ -41,13 +41,13 @@ def backfill(
 
     A scan for which nothing would change is not touched. Run again, it goes on where it stopped. Returns how many came to what.
     """
+    crew = Crew(at_once, limit_min * 60, dask)
     store, index = open_store(), open_index()
     again = refreshed(refresh, from_stage)
     given = settings_for(store, weights, device, precision, settings, again)
     plan = ArchivePlan()
     due = list(_due(store, index, given, settings, plan))
     watcher().say(f"{plan.scans} known scans: {plan.due} to screen again, {plan.scans - plan.due} are as they would be")
-    crew = Crew(at_once, limit_min * 60, dask)
     came: Counter[str] = Counter()
     troubled: list[Result] = []
     progress = Progress("backfill", len(due), crew.settled)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ from artifacts.comparison import Comparison
 from artifacts.comparison_pictures import headline
 from artifacts.errors import UsageError
 from artifacts.home import find_weights, weights_sets
-from artifacts.manifest import Manifest
+from artifacts.manifest import Damaged, Manifest
 from artifacts.store import Ref, Store
 from flows.console import watcher
 from flows.flow import flow
@@ -75,19 +76,25 @@ def _differs(old: dict[str, Manifest], new: dict[str, Manifest]) -> tuple[str, .
     """Stage by stage, what was not done in the same way: parameters, weights, versions; what follows from that is not said."""
     said = []
     for name, after in new.items():
-        before = old.get(name)
-        if before and before.digest != after.digest:
-            why = after.recipe.changed_since(before.recipe)
-            if not why.startswith("input"):
-                names = [m.weights["name"] if m.weights else "none" for m in (before, after)]
-                said.append(f"{name}: {why}" + (f" ({names[0]} -> {names[1]})" if why.startswith("weights") else ""))
+        if before := old.get(name):
+            names = " -> ".join(m.weights["name"] if m.weights else "none" for m in (before, after))
+            for why in after.recipe.done_otherwise(before.recipe):
+                said.append(f"{name}: {why}" + (f" ({names})" if why.startswith("weights") else ""))
     return tuple(said)
 
 
 def _pairs(store: Store, before: str, after: str) -> Iterator[tuple[Ref, Ref]]:
     """The findings to compare: of two artifacts, or of every scan that was screened with both weights."""
     named = [_weights(store, text) for text in (before, after)]
+    if (named[0] is None) != (named[1] is None):
+        ref = store.resolve(after if named[0] else before)
+        raise UsageError(f"{ref} is one run, '{named[0] or named[1]}' are weights: give two runs of one scan, or two weights")
     if None not in named:
+        roles = {_role(store, text) for text in (before, after)} - {""}
+        if len(roles) > 1:
+            raise UsageError(
+                f"'{before}' and '{after}' are checkpoints of two roles ({', '.join(sorted(roles))}): give two of one"
+            )
         old, new = (_screened_with(store, wanted) for wanted in named if wanted)
         both = [scan for scan in new if scan in old]
         if not both:
@@ -118,12 +125,25 @@ def _weights(store: Store, text: str) -> str | None:
         store.resolve(text)
         return None
     except UsageError:
-        used = (m.weights for r in store.refs() if r.kind in ("heatmap", "scores") for m in store.lineage(r)[-1:])
-        known = any(w and (w["name"] == text or _begins(w["digest"], text)) for w in used)
-        if not known:
+        if not any(w["name"] == text or _begins(w["digest"], text) for w in _used(store)):
             sets = ", ".join(weights_sets())
             raise UsageError(f"'{text}' is no artifact and no weights: write kind:digest, or one of {sets}") from None
         return text
+
+
+def _role(store: Store, text: str) -> str:
+    """Of the checkpoint that ``text`` names by its digest; empty for a set."""
+    roles = (w["role"] for w in _used(store) if _begins(w["digest"], text))
+    return "" if text in weights_sets() else next(roles, "")
+
+
+def _used(store: Store) -> Iterator[dict[str, Any]]:
+    """About the weights of everything in the store that a network made."""
+    for ref in store.refs():
+        if ref.kind in ("heatmap", "scores"):
+            with suppress(Damaged):
+                if about := store.manifest(ref).weights:
+                    yield about
 
 
 def _begins(digest: str, text: str) -> bool:

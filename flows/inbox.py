@@ -70,6 +70,7 @@ def inbox(
     Waits for files that are still arriving, tries failed scans again later, refused ones when they change. A run that died is
     continued by the next. Returns how many scans came to what in this run.
     """
+    crew = Crew(at_once, limit_min * 60, dask)
     index, ledger = open_index(), Ledger(private_folder() / "inbox.db")
     came: Counter[str] = Counter()
     notes: list[str] = []
@@ -85,7 +86,6 @@ def inbox(
         watcher().say(looked(look, len(decided.due), ledger.counts()))
         notes += vanished(look, index)
         rows = ledger.entries("due")
-        crew = Crew(at_once, limit_min * 60, dask)
         came.update(e.state for e in decided.written if e.state == "refused")  # by their headers alone
         progress = Progress("inbox", len(decided.due), crew.settled)
         with given_back(ledger):

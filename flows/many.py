@@ -16,9 +16,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from artifacts.errors import HounsfieldError, UsageError
+from artifacts.errors import HounsfieldError
 from artifacts.known_stores import is_store
 from artifacts.store import Store
+from flows.cluster import check_named, check_workers, cluster, threads
 from flows.console import watcher
 from flows.scan_job import Job, Result
 from flows.scan_process import Ended, ScanProcesses
@@ -39,6 +40,10 @@ class Crew:
     limit_s: float = LIMIT_S
     dask: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.dask:
+            check_named(self.dask)
+
     @property
     def settled(self) -> int:
         return self.at_once or max(1, (os.cpu_count() or 1) // CORES_A_SCAN)
@@ -52,8 +57,6 @@ def each(jobs: Iterable[Job], crew: Crew) -> Iterator[Result]:
     if inside_prefect():
         yield from _through_prefect(jobs, crew)
         return
-    if crew.dask:
-        raise UsageError("--dask goes through Prefect: leave --direct out")
     processes = ScanProcesses(crew.settled)
     with ThreadPoolExecutor(crew.settled) as threads:
         try:
@@ -188,33 +191,31 @@ def close_here() -> None:
 
 
 def _through_prefect(jobs: Iterable[Job], crew: Crew) -> Iterator[Result]:
+    from prefect.task_runners import ThreadPoolTaskRunner
+
     with ExitStack() as stack:
-        runner = stack.enter_context(_runner(crew))
-        most, at_once = (_threads_of(runner) if crew.dask and not crew.at_once else crew.settled), crew.settled
+        most, at_once = crew.settled, crew.settled
+        if crew.dask:
+            runner = stack.enter_context(cluster(crew.dask, crew.settled))
+            most, at_once = crew.at_once or threads(runner.client), 1
+            jobs = _checked(jobs, runner.client)
+        else:
+            runner = stack.enter_context(ThreadPoolTaskRunner(max_workers=crew.settled))
         stack.callback(close_here)  # before the runner waits for its threads
 
         def submit(job: Job, put: Callable[[Result], None]) -> None:
-            given = {"name": job.name, "sealed": Sealed(job), "limit_s": crew.limit_s, "at_once": 1 if crew.dask else at_once}
+            given = {"name": job.name, "sealed": Sealed(job), "limit_s": crew.limit_s, "at_once": at_once}
             future = runner.submit(scan_task(), parameters=given)
             future.wrapped_future.add_done_callback(lambda _: put(_result_of(job.name, future)))
 
         yield from _as_they_come(jobs, submit, most)
 
 
-def _runner(crew: Crew) -> Any:
-    if not crew.dask:
-        from prefect.task_runners import ThreadPoolTaskRunner
-
-        return ThreadPoolTaskRunner(max_workers=crew.settled)
-    from prefect_dask import DaskTaskRunner
-
-    if crew.dask != "local":
-        return DaskTaskRunner(address=crew.dask)
-    return DaskTaskRunner(cluster_kwargs={"n_workers": crew.settled, "threads_per_worker": 1, "dashboard_address": None})
-
-
-def _threads_of(runner: Any) -> int:
-    return max(1, sum(runner.client.nthreads().values()))
+def _checked(jobs: Iterable[Job], client: Any) -> Iterator[Job]:
+    for number, job in enumerate(jobs):
+        if number == 0:
+            check_workers(client, job.settings)
+        yield job
 
 
 def _result_of(name: str, future: Any) -> Result:

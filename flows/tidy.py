@@ -34,7 +34,8 @@ class Collected:
     before: int  # bytes of all artifacts
     kept: list[Item]
     stays: list[Item]  # not needed, but younger than asked or within the limit
-    over: int  # bytes above the limit that only kept runs hold
+    over: int  # bytes above the limit that cannot go
+    in_use: int  # bytes that runs in progress alone hold
 
     @property
     def freed(self) -> int:
@@ -57,8 +58,15 @@ class Collected:
         if self.workspaces:
             text += f"; {self.workspaces} abandoned work folders {verb}"
         if self.over:
-            text += f"; still {size_text(self.over)} above the limit: all of it is needed by kept runs (--keep-last keeps fewer)"
+            text += f"; still {size_text(self.over)} above the limit: {self._held()}"
         return text
+
+    def _held(self) -> str:
+        """By what the rest is held."""
+        runs = f"runs in progress use {size_text(self.in_use)}" if self.in_use else ""
+        needed = sum(i.bytes for i in self.kept) - self.in_use
+        kept = f"what is kept needs {size_text(needed)} (--keep-last keeps fewer runs)" if needed else ""
+        return ", ".join(filter(None, (runs, kept))) or "more was made meanwhile"
 
     def as_json(self) -> dict[str, Any]:
         items = [{"ref": str(i.ref), "digest": i.ref.digest, "bytes": i.bytes, "made_at": day(i.made_at)} for i in self.items]
@@ -101,6 +109,7 @@ def collect(
         kept=counted.kept,
         stays=[i for i in counted.garbage if i.ref.digest not in taken],
         over=max(left - limit, 0) if limit is not None and before is None else 0,
+        in_use=counted.in_use,
     )
 
 

@@ -15,7 +15,7 @@ from artifacts.lumps import Lumps
 from artifacts.manifest import Damaged, Manifest
 from artifacts.preview_markdown import preview_markdown
 from artifacts.scores import Scores
-from artifacts.store import Ref, Store
+from artifacts.store import LEAST_DIGITS, Ref, Store
 from flows.flow import flow
 from flows.form import form
 from flows.settle import open_store
@@ -116,7 +116,7 @@ def _forward(store: Store, text: str) -> Traced:
         prefix = text.removeprefix("scan:")
         scans = (
             {n.manifest.scan for n in everything.values() if n.manifest and n.manifest.scan.startswith(prefix)}
-            if prefix
+            if len(prefix) >= LEAST_DIGITS
             else set()
         )
         if len(scans) != 1:

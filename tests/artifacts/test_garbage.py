@@ -181,6 +181,7 @@ def test_never_what_a_run_in_progress_uses_nor_what_that_was_made_of(store):
         assert process.stdout.readline() == "using\n"
         assert collect(store) == []
         assert store.verify(old) == "whole"
+        assert census(store, keep_last=0).in_use == sum(i.bytes for i in census(store, keep_last=0).kept) > 0
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
@@ -199,7 +200,11 @@ def test_what_a_run_names_after_the_census_stays_too(store):
     assert store.verify(old) == "whole"
 
 
-def test_what_is_being_made_stays(store):
+@pytest.mark.parametrize("shared", ["0", "1"])
+def test_what_is_being_made_stays(tmp_path, monkeypatch, shared):
+    monkeypatch.setenv("HOUNSFIELD_SHARED", shared)
+    store = Store(tmp_path / "on a disk of its own or a shared one")
+    assert store.leases == (shared == "1")
     old, _last = screen(store, offset=1), screen(store, offset=2)
     counted = census(store)
     with Store(store.root).lock(old.digest):

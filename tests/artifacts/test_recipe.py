@@ -32,6 +32,12 @@ def test_every_part_of_a_recipe_changes_the_key_and_is_named_as_the_cause():
         assert other.changed_since(BASE) == because
 
 
+def test_what_was_done_otherwise_is_told_though_the_inputs_changed_too():
+    other = replace(BASE, inputs={"volume": "cc", "heat_map": "bb"}, weights="vv", params={"threshold": 0.4, "nested": {"a": 1}})
+    assert list(other.done_otherwise(BASE)) == ["weights: another checkpoint", "params: threshold 0.5 -> 0.4"]
+    assert not list(replace(BASE, inputs={}).done_otherwise(BASE))
+
+
 @given(st.dictionaries(st.text(min_size=1, max_size=5), st.floats(allow_nan=False, allow_infinity=False), max_size=4))
 def test_a_recipe_read_back_has_the_same_key(params):
     from dataclasses import asdict

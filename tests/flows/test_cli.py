@@ -128,6 +128,8 @@ def test_weights_list_names_what_ships(cli):
         (["screen", "SERIES", "--precision", "float8"], 2, "float8"),
         (["screen", "SERIES", "--frobnicate"], 2, "No such option"),
         (["show", "volume:ffff"], 2, "no artifact"),
+        (["show", "f"], 2, "at least 4 digits"),
+        (["inbox", "run", "EMPTY", "--direct", "--dask", "local"], 2, "leave --direct out"),
         (["stage", "segmant", "volume:ffff"], 2, "the stages are load"),
     ],
 )

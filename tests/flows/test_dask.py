@@ -117,16 +117,25 @@ def test_a_worker_killed_in_the_middle_loses_nothing_and_nothing_is_computed_aga
     assert not [w for w in ("Doe", "Roe", "Richard") if w in logs]
 
 
-def test_a_worker_with_other_weights_is_one_clear_line(cli, cluster, tree):
+def test_a_worker_with_other_weights_is_one_clear_line_before_any_scan(cli, cluster, tree):
     from artifacts.home import SHIPPED_WEIGHTS
 
     other = cluster.folder / "b" / "weights" / "phantom"
+    cluster.worker("a")
     cluster.worker("b")
     shutil.copytree(SHIPPED_WEIGHTS / "phantom", other)
     card = other / "nodule.json"
     card.write_text(card.read_text().replace('"licence"', '"note": "another one",\n "licence"', 1))
     shutil.rmtree(tree / "Roe^Richard")
     done = cli("inbox", "run", tree, "--quiet", "0", "--dask", cluster.address)
-    assert done.code == 0, done.err
-    (failed,) = cli("inbox", "status", "--json").json["failed"]
-    assert "the worker's weights 'phantom' are not those of the run" in failed["why"] or "card" in failed["why"]
+    assert done.code == 5, done.err
+    assert "1 of the cluster's 2 workers cannot take part" in done.err
+    assert cli("inbox", "status", "--json").json["counts"] == {"due": 1}
+    assert committed(cli) == {}
+
+
+def test_a_cluster_that_is_not_there_is_one_line(cli, cluster, tree):
+    cluster.end()
+    done = cli("inbox", "run", tree, "--quiet", "0", "--dask", cluster.address)
+    assert done.code == 7, done.err
+    assert f"no Dask scheduler answers at {cluster.address}" in done.err

@@ -50,6 +50,7 @@ def test_two_weights_over_every_scan_that_was_screened_with_both(twice, phantom_
     done = run("diff", "phantom", "other", "--direct", "--json")
     assert done.code == 0, done.err
     assert any(d.startswith("classify: weights: another checkpoint (phantom -> other)") for d in done.json[0]["differs"])
+    assert "measure: params: min_probability 0.01 -> None" in done.json[0]["differs"]
     summary = done.json[0]["summary"]
     assert summary["appeared"] + summary["vanished"] + summary.get("shifted", 0) >= 1, summary
 
@@ -59,6 +60,8 @@ def test_two_weights_over_every_scan_that_was_screened_with_both(twice, phantom_
     [
         (("nope", "phantom"), "no artifact and no weights"),
         (("volume:", "phantom"), "no artifact 'volume:'"),
+        (("a", "b"), "'a' is no artifact and no weights"),
+        (("report:a", "report:b"), "give at least 4 digits"),
     ],
 )
 def test_what_cannot_be_compared_is_one_line(twice, arguments, said):
@@ -67,6 +70,17 @@ def test_what_cannot_be_compared_is_one_line(twice, arguments, said):
     assert done.code == 2
     assert said in done.err
     assert done.err.count("\n") == 1
+
+
+def test_a_run_and_weights_or_checkpoints_of_two_roles_are_not_compared(twice):
+    run, first, _ = twice
+    mixed = run("diff", first, "phantom", "--direct")
+    assert mixed.code == 2
+    assert "is one run, 'phantom' are weights" in mixed.err
+    digests = {w["role"]: w["digest"] for w in run("weights", "list", "--json").json if w["name"] == "phantom"}
+    roles = run("diff", digests["nodule"], digests["malignancy"], "--direct")
+    assert roles.code == 2
+    assert "of two roles (malignancy, nodule)" in roles.err
 
 
 def test_a_volume_is_no_run(twice):
