@@ -33,10 +33,13 @@ def orientation_of(six: Sequence[float] | None) -> Orientation:
 
 
 def normal_of(six: Sequence[float]) -> NDArray[np.float64]:
-    """Unit normal (LPS) of the image plane: along a row x down a column (DICOM PS3.3 C.7.6.2.1.1)."""
+    """Unit normal (LPS) of the image plane: along a row x down a column (DICOM PS3.3 C.7.6.2.1.1), or against it, so that it
+    points to the head (to the back, to the left where the plane is not axial), however the patient lay."""
     normal = np.cross(six[:3], six[3:])
     length = np.linalg.norm(normal)
-    return normal / length if length > 0.1 else np.full(3, np.nan)
+    if not length > 0.1:
+        return np.full(3, np.nan)
+    return normal / (length * np.sign(normal[np.abs(normal).argmax()]))
 
 
 def patients_in(slices: Sequence[SliceHeader]) -> int:

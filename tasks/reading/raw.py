@@ -33,8 +33,8 @@ def check_size(shape_zyx: tuple[int, int, int]) -> None:
 class RawScan:
     """What ``load`` takes.
 
-    hu            int16 ``[z, y, x]`` Hounsfield units, -1024 where there is padding or less than -1024; DICOM slices in ascending
-                  order along the normal (along a row x down a column: to the head, for the usual axial slices), each as acquired
+    hu            int16 ``[z, y, x]`` Hounsfield units, -1024 where there is padding or less than -1024; planes in ascending
+                  order to the head, their rows and columns along the patient's (to the back, to the left)
     places_lps_mm float64 ``[z, 3]``: LPS centre of each slice's first voxel
     row_lps, column_lps  unit vectors: where a step along x, along y goes
     spacing_yx    mm between voxels along y, x

@@ -13,6 +13,7 @@ from artifacts.errors import InputError
 from artifacts.geometry import Geometry, Vector
 from artifacts.volume import AIR_HU, QCFinding, Series, SourceSlice
 from tasks.reading.eligibility import normal_of
+from tasks.reading.facing import facing
 from tasks.reading.found import FoundSeries, uid_is_pseudonym
 from tasks.reading.images import image_header, itk_reader
 from tasks.reading.metaimage import metaimage_voxels
@@ -22,7 +23,7 @@ from tasks.reading.pixels import read_pixels
 from tasks.reading.raw import RawScan, check_size
 from tasks.reading.slices import SliceHeader
 
-READER = "reading-5"  # rises whenever the same files would be read as another scan
+READER = "reading-6"  # rises whenever the same files would be read as another scan
 NAMED = 5  # slices named one by one in a message
 FEW = 0.1  # of the slices
 
@@ -31,7 +32,7 @@ __all__ = ["READER", "RawScan", "read_scan"]
 
 def read_scan(found: FoundSeries) -> RawScan:
     """Decode a series: ``RawScan`` in HU. Raises InputError where nothing of it can be read, or it is too large."""
-    scan = _read_dicom(found) if found.source_format == "dicom" else _read_image(found)
+    scan = facing(_read_dicom(found) if found.source_format == "dicom" else _read_image(found))
     scan.name_by_content()
     return scan
 
@@ -120,7 +121,7 @@ def _rescaled_otherwise(slices: Sequence[SliceHeader]) -> list[QCFinding]:
 
 
 def _read_image(found: FoundSeries) -> RawScan:
-    """MetaImage, NIfTI or NRRD: axes permuted, without resampling, so that slices are axial; flips and slants are kept."""
+    """MetaImage, NIfTI or NRRD: axes permuted, without resampling, so that slices are axial; slants are kept."""
     path = found.files[0]
     header = image_header(path)
     geometry = header.geometry

@@ -51,10 +51,11 @@ def refused(path: Path) -> str:
 def test_voxels_and_their_place(tmp_path: Path, suffix: str, direction: tuple[float, ...] | None) -> None:
     hu = chest()
     volume = load(read(write(tmp_path / f"DOE{suffix}", hu, direction)))
-    assert np.array_equal(volume.hu, hu)
     axes = np.array(direction or np.eye(3).ravel()).reshape(3, 3)
-    truth = np.array([-100, -80, -300]) + axes @ np.array([7.5 * 30, 7.0 * 20, 3.0 * 50])
-    assert volume.geometry.lps_mm_from_zyx((50, 20, 30)) == pytest.approx(truth, abs=1e-3)
+    indices = np.argwhere(np.ones(hu.shape, bool))
+    zyx = volume.geometry.zyx_from_lps_mm([-100, -80, -300] + indices[:, ::-1] * [7.5, 7.0, 3.0] @ axes.T)
+    assert np.abs(zyx - zyx.round()).max() < 1e-3
+    assert np.array_equal(volume.hu[tuple(zyx.round().astype(int).T)], hu[tuple(indices.T)])
     assert volume.series.uid.startswith("scan-")
     assert "DOE" not in repr(volume.series) + repr(volume.qc)
 
@@ -73,6 +74,20 @@ def test_sagittally_stored_volumes_are_turned_without_resampling(tmp_path: Path)
     assert np.array_equal(volume.hu, hu)
     assert volume.geometry.spacing_zyx == pytest.approx((3.0, 7.0, 7.5))
     assert volume.geometry.lps_mm_from_zyx((10, 5, 7)) == pytest.approx((7 * 7.5, 5 * 7.0, 10 * 3.0))
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
+@pytest.mark.parametrize("orientation", ["RAS", "LAS", "RPI", "SRA", "PIR", "AIL"])
+def test_however_a_file_stores_its_axes_the_scan_is_the_same(tmp_path: Path, suffix: str, orientation: str) -> None:
+    import SimpleITK as sitk
+
+    plain = sitk.ReadImage(str(write(tmp_path / "plain.nii", chest())))
+    path = tmp_path / f"scan{suffix}"
+    sitk.WriteImage(sitk.DICOMOrient(plain, orientation), str(path))
+    volume = load(read(path))
+    assert np.array_equal(volume.hu, chest())
+    assert volume.geometry.origin_lps_mm == pytest.approx((-100, -80, -300), abs=1e-3)
+    assert np.allclose(volume.geometry.directions_zyx, ((0, 0, 1), (0, 1, 0), (1, 0, 0)), atol=1e-5)
 
 
 def test_luna16_files_keep_their_series_uid(tmp_path: Path) -> None:
