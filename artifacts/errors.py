@@ -80,7 +80,7 @@ EXIT_CODES = {
     3: "the input cannot be read as a CT (nothing there, no eligible series, broken or hostile files)",
     4: "the scan was read but refused (no lungs, part of a chest, gaps, not Hounsfield units)",
     5: "the weights cannot be used (missing, damaged, hostile, made for something else)",
-    6: "the store cannot be used (disk full, read-only, made by a newer version)",
+    6: "the store, or the folder of --out, cannot be used (disk full, read-only, made by a newer version)",
     7: "the Prefect server, or the Dask cluster, cannot be reached",
     8: "training stopped (loss not a number, nothing to learn from, a kept state that does not fit)",
     130: "cancelled (CTRL-C)",

@@ -101,7 +101,7 @@ def train_malignancy(
     loss = ClassLoss(params.loss, params.smooth)
     how: dict[str, Any] = {"compute": compute, "workspace": workspace, "progress": progress, "tell": tell}
     rows = fitted(module, batches, loss, params, score=score, monitor=params.monitor, **how)
-    training = about(scans, roles, params, batches, rows, start)
+    training = about(scans, roles, params, batches, rows, compute.precision, start)
     return as_artifact(
         card_of("malignancy", params, arguments, spec, training), module, rows, score, params.monitor, ["benign", "malignant"]
     )

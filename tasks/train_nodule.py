@@ -93,5 +93,5 @@ def train_nodule(
     loss = ClassLoss(params.loss, params.smooth)
     how: dict[str, Any] = {"compute": compute, "workspace": workspace, "progress": progress, "tell": tell}
     rows = fitted(module, batches, loss, params, score=score, monitor=params.monitor, **how)
-    card = card_of("nodule", params, arguments, spec, about(scans, roles, params, batches, rows, start))
+    card = card_of("nodule", params, arguments, spec, about(scans, roles, params, batches, rows, compute.precision, start))
     return as_artifact(card, module, rows, score, params.monitor, ["none", "nodule"])

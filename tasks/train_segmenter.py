@@ -120,7 +120,7 @@ def train_segmenter(
         architecture=params.architecture,
         arguments=arguments,
         input=spec,
-        training=about(scans, roles, params, batches, rows, start),
+        training=about(scans, roles, params, batches, rows, compute.precision, start),
         licence=params.licence,
         source="Trained by train-segmenter of Hounsfield",
     )

@@ -190,9 +190,10 @@ def about(
     params: TrainParams,
     batches: Balanced,
     rows: list[Row],
+    precision: str,
     start: Trained | None = None,
 ) -> dict[str, Any]:
-    """What the card keeps of a training: data, split, seed, how long, on what, and the training that it went on from."""
+    """What the card keeps of a training: data, split, seed, precision, how long, on what, the training that it went on from."""
     return {
         "data": params.data,
         "scans": {role: len({scans[k].uid for k in ks}) for role, ks in roles.items()},
@@ -205,6 +206,7 @@ def about(
         "steps": batches.steps * len(rows),
         "epochs": len(rows),
         "seed": params.loop.seed,
+        "precision": precision,
         "params": params.model_dump(mode="json", exclude={"name", "data", "licence"}),
         "minutes": round(sum(batches.steps * params.batch / r["examples_per_second"] for r in rows) / 60, 2),
         "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads"
@@ -217,7 +219,7 @@ def about(
 
 def before(card: dict[str, Any]) -> dict[str, Any]:
     """Of the network that a training started from: its name, and the scans it had seen, which the new one has seen too."""
-    known = ("data", "split", "steps", "seed", "params", "minutes", "hardware", "started_from")
+    known = ("data", "split", "steps", "seed", "precision", "params", "minutes", "hardware", "started_from")
     return {"name": card["name"], **{k: v for k, v in card["training"].items() if k in known}}
 
 

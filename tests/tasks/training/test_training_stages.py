@@ -16,6 +16,7 @@ from artifacts.errors import StoreError, TrainingError
 from artifacts.trained import Trained
 from tasks.nets import load_network
 from tasks.nets.network import windowed
+from tasks.stage import Compute
 from tasks.train_malignancy import TrainMalignancyParams, targets, train_malignancy
 from tasks.train_nodule import TrainNoduleParams, train_nodule
 from tasks.train_segmenter import TrainSegmenterParams, train_segmenter
@@ -66,6 +67,15 @@ def test_the_card_keeps_the_split_and_nothing_of_the_test_part_is_trained_on() -
     }
     assert training["examples"] == {"positive": 48, "hard": 12, "other": 36}
     assert training["params"]["loop"]["epochs"] == 1
+
+
+def test_the_card_names_the_precision_of_its_training_and_of_the_one_before() -> None:
+    once = {"loop": LoopParams(epochs=1, learning_rate=1e-6), "augmentation": CALM, "batch": 16}
+    first = train_nodule(some_examples(), params=nodule_params(loop=once["loop"]), compute=Compute("cpu", precision="bfloat16"))
+    on = train_nodule(some_examples(), first, params=TrainNoduleParams(**once), compute=Compute("cpu"))
+    assert first.card["training"]["precision"] == "bfloat16"
+    assert on.card["training"]["precision"] == "float32"
+    assert on.card["training"]["started_from"]["precision"] == "bfloat16"
 
 
 def test_a_left_out_fold_is_never_seen() -> None:
