@@ -23,6 +23,7 @@ from artifacts.using import host
 
 ROOT = Path(__file__).parents[1]
 POOL = "hounsfield"
+ANYWHERE = "default"  # the queue of what any machine may run; the other one, of prefect.yaml, is for the machine of `serve`
 READY_S = 300  # a busy machine takes over a minute
 
 
@@ -31,6 +32,7 @@ def serve(port: int, inbox: Path | None, roots: Sequence[Path] = (), prefect_day
 
     roots: folders that runs started in the UI may read, beside the inbox; prefect_days: how long Prefect keeps ended runs.
     """
+    from flows.died import say_died
     from flows.slots import make_slots
 
     url, folder = f"http://127.0.0.1:{port}", inbox_folder(inbox)
@@ -58,6 +60,7 @@ def serve(port: int, inbox: Path | None, roots: Sequence[Path] = (), prefect_day
             call("--no-prompt", "deploy", "--all", environment=environment)
         slots = make_slots(environment["PREFECT_API_URL"])
         print(f"GPU slots: {', '.join(slots) or 'no GPU here'}", flush=True)
+        say_died(environment["PREFECT_API_URL"])
         running.append(start("worker", "start", "--pool", POOL, environment=environment))
         print(f"\nHounsfield in the Prefect UI: {url}/deployments (CTRL-C ends)", flush=True)
         while all(p.poll() is None for p in running):
@@ -121,7 +124,7 @@ def work(api_url: str) -> None:
     environment.setdefault("HOUNSFIELD_GPUS", f"gpu-{host()}")  # other GPUs than those of the server's machine
     os.environ["HOUNSFIELD_GPUS"] = environment["HOUNSFIELD_GPUS"]
     print(f"GPU slots: {', '.join(make_slots(api_url)) or 'no GPU here'}", flush=True)
-    running = [start("worker", "start", "--pool", POOL, environment=environment)]
+    running = [start("worker", "start", "--pool", POOL, "--work-queue", ANYWHERE, environment=environment)]
     try:
         raise ServerError(f"the worker ended by itself (code {running[0].wait()}): its last lines above say why")
     finally:

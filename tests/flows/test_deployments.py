@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from artifacts.errors import ServerError
 from tests.conftest import ROOT
 
 FILE = yaml.safe_load((ROOT / "prefect.yaml").read_text())
@@ -37,6 +38,31 @@ def test_each_deployment_names_what_exists(name):
     assert deployment.get("parameters", {}).keys() <= inspect.signature(flow.fn).parameters.keys()
     for schedule in deployment.get("schedules", []):
         assert schedule.keys() <= {"cron", "interval", "timezone", "active", "slug"}
+
+
+def test_what_needs_one_machines_ledger_and_index_is_taken_by_no_further_worker(monkeypatch, tmp_path):
+    from flows import ui
+
+    class Ended:
+        pid = 0
+
+        def wait(self, *_):
+            return 0
+
+        def terminate(self): ...
+
+    started = []
+    monkeypatch.setenv("HOUNSFIELD_HOME", str(tmp_path))
+    monkeypatch.setattr(ui, "answers", lambda url: True)
+    monkeypatch.setattr(ui, "same_version", lambda url: None)
+    monkeypatch.setattr("flows.slots.make_slots", lambda api_url: [])
+    monkeypatch.setattr(ui, "start", lambda *command, **_: started.append(command) or Ended())
+    with pytest.raises(ServerError, match="ended by itself"):
+        ui.work("http://server:4200/api")
+    assert started == [("worker", "start", "--pool", "hounsfield", "--work-queue", "default")]
+    of_home = {n for n, d in DEPLOYMENTS.items() if d["work_pool"].get("work_queue_name", "default") != "default"}
+    assert of_home == {"inbox", "backfill"}
+    assert all(d["work_pool"].keys() <= {"name", "work_queue_name"} for d in DEPLOYMENTS.values())
 
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)

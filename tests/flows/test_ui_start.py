@@ -55,6 +55,7 @@ def test_what_takes_its_time_is_said_before_it_begins(monkeypatch, tmp_path):
     monkeypatch.setattr(ui, "call", called)
     monkeypatch.setattr(ui, "start", lambda *a, **k: Ended())
     monkeypatch.setattr("flows.slots.make_slots", lambda api_url: [])
+    monkeypatch.setattr("flows.died.say_died", lambda api_url: None)
     with pytest.raises(ServerError, match="ended by itself"):
         ui.serve(9, None)
     assert "deploying the 24 flows of prefect.yaml: done in 0 s" in seen()
