@@ -43,9 +43,17 @@ def find_series(source: Path) -> list[FoundSeries]:
         packed = sum(f.suffix.lower() in ARCHIVES for f in files)
         if packed:
             raise InputError(f"no file in it is a CT, and what is packed in it ({packed}) stays packed: unpack it first")
-        what = "the folder is empty" if not files else "no file in it is a CT"
+        what = "no file in it is a CT" if files else _why_no_file(source)
         raise InputError(f"{what}: give a folder of DICOM, a zip, or one of {', '.join(IMAGE_SUFFIXES)}")
     return sorted(found, key=lambda f: f.uid)
+
+
+def _why_no_file(source: Path) -> str:
+    """Of a folder in which ``files_in`` finds nothing."""
+    held = list(source.iterdir())
+    if any(entry.is_symlink() and entry.is_dir() for entry in held):
+        return "the folder holds links to other folders, which are not followed"
+    return "the folder holds hidden files alone" if any(entry.name.startswith(".") for entry in held) else "the folder is empty"
 
 
 def files_in(source: Path) -> list[Path]:

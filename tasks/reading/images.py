@@ -24,6 +24,7 @@ from tasks.reading.slices import MOST_MM
 
 IMAGE_SUFFIXES = (".mhd", ".mha", ".nii", ".nii.gz", ".nrrd")
 FORMATS = {".mhd": "mhd", ".mha": "mhd", ".nii": "nifti", ".nii.gz": "nifti", ".nrrd": "nrrd"}
+ITK_IO = {"mhd": "MetaImageIO", "nifti": "NiftiImageIO", "nrrd": "NrrdImageIO"}
 CHECKS = {"mhd": check_metaimage, "nifti": check_nifti, "nrrd": check_nrrd}
 UID_STEM = re.compile(r"1\.[0-9](\.(0|[1-9][0-9]*)){5,}|2\.25\.[1-9][0-9]{19,38}")  # digits and dots alone may be dates
 HEAD, SAMPLES, SAMPLE = 65536, 64, 4096
@@ -165,6 +166,7 @@ def itk_reader(path: Path) -> Any:
 
     sitk.ProcessObject.SetGlobalWarningDisplay(False)  # its warnings print paths
     reader = sitk.ImageFileReader()
+    reader.SetImageIO(ITK_IO[FORMATS[image_suffix(path) or ""]])  # it would not know an .MHD
     reader.SetFileName(str(path))
     return reader
 

@@ -125,6 +125,14 @@ def test_an_empty_folder(here):
     refused(here, 3, "the folder is empty", "give a folder of DICOM")
 
 
+def test_a_folder_that_holds_only_what_is_passed_over(here, phantom_series):
+    (here.scan / "ct").symlink_to(phantom_series)
+    refused(here, 3, "the folder holds links to other folders, which are not followed", "give a folder of DICOM")
+    (here.scan / "ct").unlink()
+    (here.scan / ".hidden").write_text("x")
+    refused(here, 3, "the folder holds hidden files alone")
+
+
 def test_text_files_alone(here):
     (here.scan / f"{PATIENT}.txt").write_text("a letter about Mrs Doe")
     (here.scan / "no suffix").write_text("x" * 1000)

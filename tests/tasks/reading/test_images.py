@@ -90,6 +90,13 @@ def test_however_a_file_stores_its_axes_the_scan_is_the_same(tmp_path: Path, suf
     assert np.allclose(volume.geometry.directions_zyx, ((0, 0, 1), (0, 1, 0), (1, 0, 0)), atol=1e-5)
 
 
+@pytest.mark.parametrize("suffix", [".mhd", ".mha", ".nii", ".nii.gz", ".nrrd"])
+def test_suffixes_in_capitals(tmp_path: Path, suffix: str) -> None:
+    path = write(tmp_path / f"scan{suffix}", chest())
+    volume = load(read(path.rename(tmp_path / f"SCAN{suffix.upper()}")))
+    assert np.array_equal(volume.hu, chest())
+
+
 def test_luna16_files_keep_their_series_uid(tmp_path: Path) -> None:
     assert read(write(tmp_path / f"{LUNA_UID}.mhd", chest())).series.uid == LUNA_UID
 
