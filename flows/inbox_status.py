@@ -20,6 +20,7 @@ from flows.console import wide_console
 from flows.inbox_run import goes_on
 from flows.progress import duration
 
+REMOVED = "its report was removed: `hounsfield backfill` makes it again"
 NAMED = 10  # scans listed one by one
 TABLE_ROWS = 500
 
@@ -48,14 +49,14 @@ def _scan(e: Entry, now: float) -> dict[str, Any]:
 
 
 def _done(e: Entry) -> dict[str, Any]:
-    """What was found stands in the report's summary; empty where no report of the scan is left."""
+    """What was found stands in the report's summary."""
     reports, found = [r[: r.index(":") + 13] for r in e.reports], ""
     with suppress(HounsfieldError):
         check_known(store_folder())
         store = Store(store_folder())
         refs = _reports(e, store)
         reports = [str(r) for r in refs] or reports
-        found = "; ".join(filter(None, (_found(store, r) for r in refs)))
+        found = "; ".join(filter(None, (_found(store, r) for r in refs))) if refs else REMOVED
     return {"scan": e.name, "finished": _iso(e.finished_at), "seconds": e.seconds, "reports": reports, "found": found}
 
 
@@ -103,7 +104,7 @@ def show_status(as_json: bool) -> None:
         console.print(f"oldest waiting: {oldest['scan']} for {duration(oldest['waits_s'])}: {oldest['why']}", highlight=False)
     runs = Table("run", "started", "ended", "how", "came to", title="last runs", title_justify="left")
     for r in found["runs"]:
-        runs.add_row(str(r["run"]), r["started"], r["ended"] or "", r["how"], _counts(r["counts"]))
+        runs.add_row(str(r["run"]), r["started"], r["ended"] or "", r["how"], _came_to(r))
     console.print(runs)
     done = Table(scan(), "finished", "report", "found", title="last screened", title_justify="left")
     for d in found["last_done"]:
@@ -148,7 +149,7 @@ def status_markdown(found: dict[str, Any]) -> str:
     lines += ["", f"Oldest waiting: {waits}", "", "### Last runs", "", "| run | started | ended | how | came to |"]
     lines += ["|---|---|---|---|---|"]
     for r in found["runs"]:
-        lines.append(f"| {r['run']} | {r['started']} | {r['ended'] or ''} | {escaped(r['how'])} | {_counts(r['counts'])} |")
+        lines.append(f"| {r['run']} | {r['started']} | {r['ended'] or ''} | {escaped(r['how'])} | {_came_to(r)} |")
     troubled = [*found["failed"], *found["refused"]][:NAMED]
     if troubled:
         lines += ["", "### Failed and refused", "", "| scan | state | why | tries | again at |", "|---|---|---|---|---|"]
@@ -158,5 +159,7 @@ def status_markdown(found: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{n} {state}" for state, n in counts.items()) or "nothing new"
+def _came_to(run: dict[str, Any]) -> str:
+    """Of a run that did not end by itself nobody knows whether there was anything new."""
+    counts = ", ".join(f"{n} {state}" for state, n in run["counts"].items())
+    return counts or ("nothing new" if run["how"].startswith("done") else "")

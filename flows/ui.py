@@ -183,10 +183,9 @@ def wait_for(url: str, server: subprocess.Popen, sleep: Callable[[float], None] 
 
 
 def end(processes: list[subprocess.Popen]) -> None:
-    """Politely, then not: a worker gives its runs a moment to clean up."""
-    for process in processes:
+    """Politely, then not. The last first: a worker gives its runs a moment to clean up, and tells the server that they ended."""
+    for process in reversed(processes):
         process.terminate()
-    for process in processes:
         try:
             process.wait(15)
         except subprocess.TimeoutExpired:

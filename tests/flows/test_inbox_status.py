@@ -8,7 +8,7 @@ import time
 import pytest
 from filelock import FileLock
 
-from artifacts.ledger import Ledger, Run
+from artifacts.ledger import Entry, Ledger, Run
 from tests.flows.in_process import InProcess
 
 
@@ -89,7 +89,17 @@ def test_a_run_that_goes_on_one_that_died_and_one_that_failed_are_told_apart(tmp
     assert how().startswith("died")
     with FileLock(run.home / "private" / "inbox.lock"):
         assert how() == "going on"
-        assert "going on" in run("inbox", "status").out
+        shown = run("inbox", "status").out
+        assert "going on" in shown
+        assert "nothing new" not in shown  # nobody knows yet
+
+
+def test_a_report_that_was_removed_is_said(tmp_path):
+    run = InProcess(tmp_path / "home")
+    assert run("inbox", "run", tmp_path, "--direct").code == 0
+    Ledger(run.home / "private" / "inbox.db").put(Entry("1.2.3", state="done", reports=["report:" + "ab" * 16]))
+    (done,) = run("inbox", "status", "--json").json["last_done"]
+    assert done["found"] == "its report was removed: `hounsfield backfill` makes it again"
 
 
 def test_a_ledger_of_before_is_taken_over(tmp_path):

@@ -62,6 +62,23 @@ def test_what_takes_its_time_is_said_before_it_begins(monkeypatch, tmp_path):
     assert seen().rstrip().endswith("(CTRL-C ends)")
 
 
+def test_the_worker_has_ended_before_the_server_is_told_to():
+    told = []
+
+    class Process:
+        def __init__(self, name):
+            self.name = name
+
+        def terminate(self):
+            told.append(f"{self.name} told")
+
+        def wait(self, _seconds):
+            told.append(f"{self.name} ended")
+
+    ui.end([Process("server"), Process("worker")])
+    assert told == ["worker told", "worker ended", "server told", "server ended"]
+
+
 def test_a_store_that_is_not_mounted_is_said_before_anything_starts(monkeypatch, tmp_path, mounted):
     monkeypatch.setenv("HOUNSFIELD_STORE", str(tmp_path / "shared"))
     mounted.add(tmp_path)
