@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from artifacts.errors import InputError, ScanRefused
+from tasks.reading.eligibility import patients_in
 from tasks.reading.found import FoundSeries
 from tasks.reading.kernels import kernel_class
 
@@ -69,7 +70,9 @@ def _because(ranked: list[FoundSeries], kernel: KernelWish) -> str:
         return "the only eligible series"
     second = ranked[1]
     studies = {f.slices[0].study_uid for f in ranked if f.slices}
+    patients = patients_in([f.slices[0] for f in ranked if f.slices])
     among = f"of {len(ranked)} eligible series" + (f" in {len(studies)} studies" if len(studies) > 1 else "")
+    among += f" of {patients} patients" if patients > 1 else ""
     if best.elsewhere != second.elsewhere:
         return f"the only one {among} that is not marked as another part of the body"
     if _thickness(best) != _thickness(second):

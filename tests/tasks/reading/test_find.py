@@ -348,6 +348,12 @@ def test_series_of_two_studies_are_said_to_be(tmp_path: Path) -> None:
     assert choose_series(find_series(tmp_path))[0][1] == "lowest UID among equals of 2 eligible series in 2 studies"
 
 
+def test_series_of_two_patients_are_said_to_be(tmp_path: Path) -> None:
+    write_series(tmp_path / "a", chest(), StudyInstanceUID="1.2.3.1", series=f"{SERIES}.1")
+    write_series(tmp_path / "b", chest(), StudyInstanceUID="1.2.3.2", series=f"{SERIES}.2", PatientID="MRN-1")
+    assert choose_series(find_series(tmp_path))[0][1] == "lowest UID among equals of 2 eligible series in 2 studies of 2 patients"
+
+
 def test_of_two_kernels_in_one_series_the_same_one_is_kept_whatever_the_files_are_called(tmp_path: Path) -> None:
     kept = set()
     for folders in (("a", "b"), ("d", "c")):
