@@ -79,6 +79,7 @@ def run(n: int = 5) -> list[dict[str, Any]]:
             "ours_s": outlined + grouped,
             "theirs_s": theirs,
             "ratio": theirs / (outlined + grouped),
+            "reach": ">= 5x",
             "note": f"scipy label + weighted centre of mass alone; {len(lumps.lumps)} lumps, {len(lumps.candidates)} candidates; "
             f"outline {outlined:.2f} s, group {grouped:.2f} s",
             "n": n,

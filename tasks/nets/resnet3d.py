@@ -28,7 +28,10 @@ class Residual(nn.Module):
 
 @network("resnet3d")
 class ResNet3d(nn.Module):
-    """A stem of stride 2, four stages of one residual block, the mean over space, dropout, one linear layer.
+    """A stem, stages of one residual block each, the mean over space, dropout, one linear layer.
+
+    strides: of the stem, then of each stage. ``stem_channels=8, stem=3, widths=(24, 48, 96), strides=(1, 2, 2, 2)`` looks at
+    every voxel before it coarsens: half as much work again, and thin spicules are seen.
 
     In: float ``N x in_channels x D x H x W``, clipped to the card's window, each side at least 16. Out: logits ``N x classes``.
     """
@@ -40,13 +43,16 @@ class ResNet3d(nn.Module):
         widths: Sequence[int] = (16, 32, 64, 96),
         stem: int = 5,
         dropout: float = 0.2,
+        stem_channels: int | None = None,
+        strides: Sequence[int] = (2, 1, 2, 2, 2),
     ):
         super().__init__()
+        first = stem_channels or widths[0]
         self.input_norm = nn.BatchNorm3d(in_channels)
-        self.stem = nn.Conv3d(in_channels, widths[0], stem, stride=2, padding=stem // 2, bias=False)
-        self.stem_norm = nn.BatchNorm3d(widths[0])
-        ins = [widths[0], *widths[:-1]]
-        self.stages = nn.ModuleList(Residual(a, b, 1 if k == 0 else 2) for k, (a, b) in enumerate(zip(ins, widths, strict=True)))
+        self.stem = nn.Conv3d(in_channels, first, stem, stride=strides[0], padding=stem // 2, bias=False)
+        self.stem_norm = nn.BatchNorm3d(first)
+        ins = [first, *widths[:-1]]
+        self.stages = nn.ModuleList(Residual(*of) for of in zip(ins, widths, strides[1:], strict=True))
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(widths[-1], classes)
 
