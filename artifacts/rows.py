@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -157,11 +158,21 @@ def _write_hdf5(path: Path, boxes: Mapping[str, NDArray[Any]], columns: Mapping[
     arrays = [*boxes.values(), *columns.values()]
     room = sum(a.nbytes + HEADER_BYTES + ENTRY_BYTES * len(a) for a in arrays)
     with path.open("wb+", buffering=0) as raw, h5py.File(raw, "w") as f:
-        os.posix_fallocate(raw.fileno(), 0, room)
+        _ask_for(room, raw.fileno())
         for name, box in boxes.items():
             f.create_dataset(name, data=box, chunks=(1, *box.shape[1:]) if len(box) else None)
         for name, column in columns.items():
             f.create_dataset(name, data=column)
+
+
+def _ask_for(room: int, file: int) -> None:
+    """OSError where the disk of an open file has not so many bytes left."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, room)
+        return
+    disk = os.fstatvfs(file)  # macOS
+    if disk.f_bavail * disk.f_frsize < room:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _write_zarr(path: Path, boxes: Mapping[str, NDArray[Any]], columns: Mapping[str, NDArray[Any]]) -> None:
