@@ -26,7 +26,7 @@ from tasks.phantom.vessels import Tubes, grow_vessels
 if TYPE_CHECKING:
     from tasks.phantom.phantom import Phantom
 
-VERSION = "varied-1"  # what a seed gives changes with this name alone
+VERSION = "varied-2"  # what a seed gives changes with this name alone
 COARSE_MM = 3.0
 THREAD_MM = 0.8  # vessels thinner than this are drawn as threads
 

@@ -66,13 +66,13 @@ def _thin_out(points: NDArray[np.float64], n: int) -> NDArray[np.float64]:
     from scipy.spatial import cKDTree
 
     near, index = cKDTree(points).query(points, k=2)
-    order = np.argsort(np.where(index[:, 1] < np.arange(len(points)), near[:, 1], np.inf))
+    order = np.argsort(np.where(index[:, 1] < np.arange(len(points)), near[:, 1], np.inf), kind="stable")
     return points[order[-n:]]
 
 
 def grow_tree(rng: np.random.Generator, root: NDArray[np.float64], points: NDArray[np.float64], look: Look = CLASSIC) -> Tubes:
     """Join points to a tree, nearest to the root first, each to the node that makes the way home short."""
-    points = points[np.argsort(np.linalg.norm(points - root, axis=1))]
+    points = points[np.argsort(np.linalg.norm(points - root, axis=1), kind="stable")]
     nodes, way, parents = np.vstack([root, points]), np.zeros(len(points) + 1), np.zeros(len(points) + 1, dtype=int)
     for k in range(1, len(nodes)):
         gap = np.linalg.norm(nodes[:k] - nodes[k], axis=1)
