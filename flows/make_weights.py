@@ -7,6 +7,7 @@
 outline, segment and group with it: what the line would propose, and what the nodule classifier learns from; then the grader,
 from the classifier's weights.  3. Phantoms that no training saw settle the classifier's threshold; others are the test.
 
+``--segmenter SET`` keeps the segmenter of a set: all phantoms are cut with what it proposes, the classifiers alone are trained.
 ``--more 80 --more-minutes 60`` goes on with a second round: further phantoms, what the first segmenter proposes in them, and the
 three trainings go on from the first ones' weights with all that was cut in both rounds.
 
@@ -32,7 +33,7 @@ from typing import Any
 
 import torch
 
-from artifacts.checkpoint import ROLES, Card, Role, read_checkpoint, write_checkpoint
+from artifacts.checkpoint import ROLES, Card, Checkpoint, Role, read_checkpoint, write_checkpoint
 from artifacts.store import Ref, Store
 from artifacts.trained import Trained
 from flows.console import measured
@@ -48,13 +49,15 @@ from tasks.training.evaluation import best_threshold, line_metrics, screen_seed,
 from tasks.training.loop import LoopParams
 from tasks.training.phantoms import NODULES, PhantomSource, Split, TrainingSource, seeds
 from tasks.training.planted import PlantedSource, doubtful_in, read_soil
+from tasks.training.ready import CheckpointSource
 
 SHARE = {"segmenter": 0.4, "nodule": 0.45, "malignancy": 0.15}  # of the minutes
-STEPS_A_MINUTE = {"segmenter": 400, "nodule": 140, "malignancy": 140}  # on two cores that nothing else uses, without AMX
+STEPS_A_MINUTE = {"segmenter": 400, "nodule": 100, "malignancy": 100}  # on two cores that nothing else uses, without AMX
 EPOCHS = {"segmenter": 12, "nodule": 12, "malignancy": 8}
 PLANTED_SEEDS = {"segmenter": range(1000), "classifiers": range(1000, 2000), "more": range(2000, 3000)}
 SEED = {"segmenter": 1, "nodule": 2, "malignancy": 3}
 LEARNING_RATE = {"segmenter": 4e-3, "nodule": 3e-3, "malignancy": 1e-3}
+CLASSIFIER = {"stem_channels": 8, "stem": 3, "widths": [32, 64, 128], "strides": [1, 2, 2, 2]}  # every voxel is looked at
 DATA = "synthetic phantoms (tasks.phantom); nothing of a patient"
 PLANTED = "synthetic phantoms (tasks.phantom), and synthetic nodules planted into {} real scans (tasks.phantom.plant)"
 
@@ -73,12 +76,18 @@ class Run:
     plant: list[Path] = field(default_factory=list)
     doubtful: Path | None = None
     planted: int = 6
+    segmenter: Path | None = None
     more: int = 0
     more_minutes: float = 60
     started_at: float = field(default_factory=time.perf_counter)
 
     def say(self, text: str) -> None:
         print(f"{(time.perf_counter() - self.started_at) / 60:5.1f} min  {text}", flush=True)
+
+    @property
+    def unfinished(self) -> Path:
+        """Networks whose threshold is not settled yet."""
+        return self.work / "weights"
 
     def started(self, stage: str) -> None:
         self.say(f"{stage} …")
@@ -94,7 +103,8 @@ class Run:
 
     def split(self) -> dict[str, range]:
         """Seeds: for the segmenter, for its proposals, to watch, to settle the threshold, and never looked at in training."""
-        all_train, first, watched = seeds("train", self.phantoms), round(0.5 * self.phantoms), max(2, self.phantoms // 12)
+        all_train, watched = seeds("train", self.phantoms), max(2, self.phantoms // 12)
+        first = 0 if self.segmenter else round(0.5 * self.phantoms)
         return {
             "segmenter": all_train[:first],
             "classifiers": all_train[first:],
@@ -119,7 +129,8 @@ class Run:
     def loop(self, role: Role, again: bool) -> tuple[LoopParams, int]:
         """The loop, and its steps an epoch: in proportion to the minutes, so that they do not depend on the machine."""
         minutes, seed = (self.more_minutes, SEED[role] + 10) if again else (self.minutes, SEED[role])
-        steps = max(2, round(STEPS_A_MINUTE[role] * SHARE[role] * minutes / EPOCHS[role]))
+        share = SHARE[role] / (1 - SHARE["segmenter"] if self.segmenter else 1)
+        steps = max(2, round(STEPS_A_MINUTE[role] * share * minutes / EPOCHS[role]))
         rate = LEARNING_RATE[role]
         return LoopParams(epochs=EPOCHS[role], seed=seed, learning_rate=rate, ema=min(0.995, 1 - 2 / steps)), steps
 
@@ -136,15 +147,32 @@ def main() -> None:
     parser.add_argument("--plant", type=Path, action="append", default=[], help="a real scan to plant into (again for several)")
     parser.add_argument("--doubtful", type=Path, help="CSV of what those scans hold already: neither nodule nor none")
     parser.add_argument("--planted", type=int, default=6, help="how often each is planted into, for each network")
+    parser.add_argument("--segmenter", type=Path, help="a weights set whose segmenter is kept: the classifiers alone are trained")
     parser.add_argument("--more", type=int, default=0, help="phantoms of a second round that goes on from the first; 0: none")
     parser.add_argument("--more-minutes", type=float, default=60, help="about how long the second round trains")
-    run = Run(**vars(parser.parse_args()))
+    asked = parser.parse_args()
+    if asked.segmenter and asked.more:
+        parser.error("--more trains the segmenter again: give it or --segmenter")
+    run = Run(**vars(asked))
     torch.set_num_threads(run.workers)
-    trained = train_all(run)
-    release(run, trained)
+    release(run, train_classifiers(run, run.segmenter) if run.segmenter else train_all(run))
 
 
-def train_all(run: Run) -> dict[Role, Trained]:
+def train_classifiers(run: Run, known: Path) -> dict[Role, Checkpoint]:
+    """The classifiers of what the segmenter of ``known`` proposes; it is the set's segmenter as it is."""
+    known_one = read_checkpoint(known, "segmenter")
+    segmenter = write_checkpoint(run.unfinished, known_one.card, known_one.tensors())
+    cut = partial(second_cut, run.work, CheckpointSource(segmenter))
+    crops = in_processes("cut", cut, run.sources("classifiers"), run.workers, run.say)
+    crops += in_processes("cut, to watch", cut, run.sources("validation", "validation"), run.workers, run.say)
+    store = Store(run.work)
+    line = Line(store, "make-weights", params=recipe(run, again=False), watcher=run)
+    nodule = line(train_nodule, examples=crops)
+    malignancy = line(train_malignancy, examples=crops, start=nodule)
+    return {"segmenter": segmenter, "nodule": kept(run, store, nodule), "malignancy": kept(run, store, malignancy)}
+
+
+def train_all(run: Run) -> dict[Role, Checkpoint]:
     """The three networks, each a stage on the artifacts before it."""
     store = Store(run.work)
     line = Line(store, "make-weights", params=recipe(run, again=False), watcher=run)
@@ -167,7 +195,13 @@ def train_all(run: Run) -> dict[Role, Trained]:
         refs["nodule"] = line(train_nodule, examples=crops, start=nodule)
         refs["segmenter"] = line(train_segmenter, patches=patches, start=segmenter)
         refs["malignancy"] = line(train_malignancy, examples=crops, start=refs["nodule"])
-    return {role: store.open(refs[role], Trained) for role in ROLES}
+    return {role: kept(run, store, refs[role]) for role in ROLES}
+
+
+def kept(run: Run, store: Store, ref: Ref) -> Checkpoint:
+    """A trained network as a checkpoint in the work folder, its threshold not settled yet."""
+    trained = store.open(ref, Trained)
+    return write_checkpoint(run.unfinished, Card.model_validate(trained.card), trained.tensors)
 
 
 def recipe(run: Run, again: bool) -> dict[str, Params]:
@@ -183,8 +217,8 @@ def recipe(run: Run, again: bool) -> dict[str, Params]:
         "train-segmenter": TrainSegmenterParams(
             **common("segmenter"), arguments={"depth": 3, "width": 16}, loss="tversky-ce" if again else "dice-ce"
         ),
-        "train-nodule": TrainNoduleParams(**common("nodule")),
-        "train-malignancy": TrainMalignancyParams(**common("malignancy")),
+        "train-nodule": TrainNoduleParams(**common("nodule"), arguments=CLASSIFIER),
+        "train-malignancy": TrainMalignancyParams(**common("malignancy"), arguments=CLASSIFIER),
     }
 
 
@@ -197,7 +231,7 @@ def first_cut(work: Path, source: TrainingSource) -> tuple[Ref, Ref]:
     return refs
 
 
-def second_cut(work: Path, segmenter: Ref, source: TrainingSource) -> Ref:
+def second_cut(work: Path, segmenter: Ref | CheckpointSource, source: TrainingSource) -> Ref:
     """What a phantom gives when the segmenter has seen it: crops, with those of its own false lumps."""
     store = Store(work)
     ref = Line(store, source.digest)(phantom_examples, slot="mined", phantom=source, segmenter=segmenter)
@@ -215,13 +249,9 @@ def third_cut(work: Path, segmenter: Ref, source: TrainingSource) -> tuple[Ref, 
     return patches, examples
 
 
-def release(run: Run, trained: dict[Role, Trained]) -> None:
+def release(run: Run, trained: dict[Role, Checkpoint]) -> None:
     """Settle the threshold and test the whole line on phantoms that no training saw; write cards and weights to ``out``."""
-    cards = {role: Card.model_validate(t.card) for role, t in trained.items()}
-    unfinished = run.work / "weights"
-    for role, card in cards.items():
-        write_checkpoint(unfinished, card, trained[role].tensors)
-    screen = partial(screen_seed, unfinished, small=run.small)
+    screen = partial(screen_seed, run.unfinished, small=run.small)
     settled = in_processes("screening, to settle the threshold", screen, run.split()["threshold"], run.workers, run.say)
     threshold = best_threshold(settled)
     run.say(f"threshold of the nodule classifier: {threshold}")
@@ -230,17 +260,19 @@ def release(run: Run, trained: dict[Role, Trained]) -> None:
         run.say("  ".join(f"{k} {v}" for k, v in row.items()))
     metrics = line_metrics(outcomes, threshold)
     run.say(f"the whole line: {metrics}")
-    for role, card in cards.items():
-        done = {"metrics": {**card.metrics, "whole_line_test": metrics}, "training": card.training | how(run)}
+    for role, checkpoint in trained.items():
+        card = checkpoint.card
+        new = {} if role == "segmenter" and run.segmenter else how(run)
+        done = {"metrics": {**card.metrics, "whole_line_test": metrics}, "training": card.training | new}
         own = {"threshold": threshold} if role == "nodule" else {}
-        write_checkpoint(run.out, card.model_copy(update=done | own), read_checkpoint(unfinished, role).tensors())
+        write_checkpoint(run.out, card.model_copy(update=done | own), checkpoint.tensors())
     run.say(f"written to {run.out}: try `hounsfield screen PATH --weights {run.out.name}`")
 
 
 def how(run: Run) -> dict[str, Any]:
     """What a card says so that the run can be repeated."""
     return {
-        "seeds_first_last": {k: [r.start, r.stop - 1] for k, r in run.split().items()},
+        "seeds_first_last": {k: [r.start, r.stop - 1] for k, r in run.split().items() if r},
         **({"planted_into": [read_soil(p)[1].series.uid for p in run.plant]} if run.plant else {}),
         "command": "python -m flows.make_weights " + shlex.join(without_folders(sys.argv[1:])),
         "hardware": f"{platform.machine()} CPU, {run.workers} threads of {os.cpu_count()}",
