@@ -157,11 +157,23 @@ def _check_length(path: Path, offset: int, sizes: tuple[int, ...], bits: int) ->
     for n in sizes:
         voxels *= n
     need = max(offset, 0) + voxels * bits // 8
-    if _packed(path):  # gzip ends with the length of what it holds, modulo 2^32 (RFC 1952)
+    if _packed(path):  # gzip ends with the length of what its last member holds, modulo 2^32 (RFC 1952)
         with path.open("rb") as f:
             f.seek(-4, 2)
-            short = struct.unpack("<I", f.read(4))[0] < need % 2**32 if need < 2**32 else False
+            short = need < 2**32 and struct.unpack("<I", f.read(4))[0] < need and not _holds(path, need)
     else:
         short = path.stat().st_size < need
     if short:
         raise InputError("the NIfTI is cut short: fewer voxels in the file than its header says")
+
+
+def _holds(path: Path, need: int) -> bool:
+    """Whether a packed file, of several members perhaps (bgzip, pigz), holds ``need`` bytes: unpacked piece by piece."""
+    have = 0
+    try:
+        with _open(path) as f:
+            while have < need and (piece := f.read(1 << 20)):
+                have += len(piece)
+    except (OSError, EOFError, zlib.error):
+        return False
+    return have >= need

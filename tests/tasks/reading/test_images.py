@@ -378,6 +378,17 @@ def test_one_flipped_bit_in_packed_voxels_is_noticed(tmp_path: Path, suffix: str
     assert "damaged or cut short" in refused(path)
 
 
+def test_a_nifti_packed_in_several_members_is_read_and_a_short_one_refused(tmp_path: Path) -> None:
+    """As bgzip packs; the length at the end of the file is then that of the last member alone."""
+    body = write(tmp_path / "plain.nii", chest()).read_bytes()
+    (tmp_path / "plain.nii").unlink()
+    path = tmp_path / "scan.nii.gz"
+    path.write_bytes(b"".join(gzip.compress(body[k : k + 50_000]) for k in range(0, len(body), 50_000)))
+    assert np.array_equal(read(path).hu, chest())
+    path.write_bytes(gzip.compress(body[:100_000]) + gzip.compress(body[100_000:-100]))
+    assert "cut short" in refused(path)
+
+
 def nrrd(path: Path, *fields: str, body: bytes, sizes: str = "48 40 60") -> Path:
     head = ["NRRD0005", "type: short", "dimension: 3", f"sizes: {sizes}", "endian: little", "space: left-posterior-superior"]
     head += ["space directions: (7.5,0,0) (0,7,0) (0,0,3)", "space origin: (-100,-80,-300)", *fields]
