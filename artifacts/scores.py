@@ -19,7 +19,7 @@ class Scores:
     """One value a candidate, in the order of the lumps' candidates.
 
     probability  float32 ``[n]``, NaN where the classifier was not asked
-    flips        int32 ``[n]``, how many mirrored views were averaged
+    flips        int32 ``[n]``, how many views of it, turned by 180 degrees, were averaged
     threshold    probability above which the network means yes, as its card says
     """
 

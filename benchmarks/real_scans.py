@@ -88,7 +88,7 @@ def luna_chunks(networks: Mapping[Role, Network]) -> dict[str, Any]:
 
 
 def _judged(network: Network, hu: np.ndarray, spacing: Any, center_zyx: tuple[float, ...]) -> float:
-    """What a classifier says of one place, looked at in all eight flips."""
+    """What a classifier says of one place, looked at in its half-turns."""
     from tasks.classify import ClassifyParams, classify
     from tasks.crop import CropParams, crop
 

@@ -9,7 +9,7 @@ from artifacts.checkpoint import tempered
 from artifacts.crops import Crops
 from artifacts.scores import Scores
 from tasks.nets import Network
-from tasks.nets.judging import FLIPS_ZYX, probabilities
+from tasks.nets.judging import HALF_TURNS_ZYX, probabilities
 from tasks.stage import Params, Progress, silent, stage
 
 FIRST_PASS = 0.7  # its share of the progress
@@ -19,12 +19,12 @@ class ClassifyParams(Params):
     """Where one look is not enough."""
 
     doubt_above: float = Field(
-        0.02, ge=0, le=1, description="Candidates with a probability from here on are looked at in all 8 flips, and averaged"
+        0.02, ge=0, le=1, description="Candidates with a probability from here on are looked at in 4 half-turns, and averaged"
     )
-    doubt_below: float = Field(1.0, ge=0, le=1, description="... up to here; equal bounds: no candidate is flipped")
+    doubt_below: float = Field(1.0, ge=0, le=1, description="... up to here; equal bounds: no candidate is turned")
 
 
-@stage("classify", version=2, params=ClassifyParams, network="nodule", gpu=True)
+@stage("classify", version=3, params=ClassifyParams, network="nodule", gpu=True)
 def classify(
     crops: Crops,
     *,
@@ -32,7 +32,7 @@ def classify(
     network: Network,
     progress: Progress = silent,
 ) -> Scores:
-    """The nodule probability of every crop; where it is in doubt, the mean over the crop's 8 flips.
+    """The nodule probability of every crop; where it is in doubt, the mean over the crop's four half-turns.
 
     WeightsError where the crops are not what the classifier's card asks for.
     """
@@ -42,10 +42,10 @@ def classify(
     if params.doubt_above < params.doubt_below:
         doubtful = np.flatnonzero((p >= params.doubt_above) & (p <= params.doubt_below))
         others = probabilities(
-            network, crops, doubtful, FLIPS_ZYX[1:], lambda share: progress(FIRST_PASS + (1 - FIRST_PASS) * share)
+            network, crops, doubtful, HALF_TURNS_ZYX[1:], lambda share: progress(FIRST_PASS + (1 - FIRST_PASS) * share)
         )
-        p[doubtful] = (p[doubtful] + (len(FLIPS_ZYX) - 1) * others) / len(FLIPS_ZYX)
-        flips[doubtful] = len(FLIPS_ZYX)
+        p[doubtful] = (p[doubtful] + (len(HALF_TURNS_ZYX) - 1) * others) / len(HALF_TURNS_ZYX)
+        flips[doubtful] = len(HALF_TURNS_ZYX)
     progress(1.0)
     p = tempered(p, network.card.temperature).astype(np.float32)
     return Scores("nodule", p, flips, network.card.threshold)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     import torch
 
 CROPS_AT_ONCE = {"cpu": 4, "cuda": 256}  # on a CPU as many as its caches hold
-FLIPS_ZYX = tuple(tuple(axis for axis, flip in enumerate(flips, start=2) if flip) for flips in product((False, True), repeat=3))
+HALF_TURNS_ZYX = ((), (3, 4), (2, 4), (2, 3))  # a crop as it is, and turned by 180 degrees about z, y, x
 
 
 def check_pairing(network: Network, crops: Crops) -> None:
@@ -44,7 +43,7 @@ def probabilities(
 ) -> NDArray[np.float32]:
     """``[len(which)]`` probability of the card's positive class for the crops at ``which``, the mean over ``flips``.
 
-    A flip is a tuple of axes of ``N x C x D x H x W``; ``FLIPS_ZYX`` are all eight. WeightsError where the crops are not what
+    A flip is a tuple of axes of ``N x C x D x H x W``. WeightsError where the crops are not what
     the card asks for or the network's answer is not finite.
     """
     import torch

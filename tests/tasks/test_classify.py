@@ -28,7 +28,7 @@ def made_crops(n=7, size=16):
 
 def one_by_one(network, crops, views=1):
     """The slow way: a crop, a flip at a time."""
-    flips = list(product((False, True), repeat=3))[:views]
+    flips = [f for f in product((False, True), repeat=3) if sum(f) in (0, 2)][:views]  # half-turns flip two axes
     with torch.inference_mode():
         x = torch.from_numpy(crops.hu).float().clamp(-1000, 1000)[:, None]
         seen = [[x[k : k + 1].flip([2 + a for a in range(3) if f[a]]) for f in flips] for k in range(len(x))]
@@ -44,15 +44,15 @@ def test_every_crop_gets_its_own_answer():
     assert scores.flips.tolist() == [1] * 7
 
 
-def test_where_in_doubt_the_mean_over_the_eight_flips():
+def test_where_in_doubt_the_mean_over_the_half_turns():
     network, crops = made_classifier(), made_crops()
-    once, eight = one_by_one(network, crops), one_by_one(network, crops, views=8)
+    once, four = one_by_one(network, crops), one_by_one(network, crops, views=4)
     bound = float(np.sort(once)[3:5].mean())
     scores = classify(crops, params=ClassifyParams(doubt_above=bound), network=network)
     doubt = once >= bound
     assert doubt.sum() == 3
-    assert scores.probability == pytest.approx(np.where(doubt, eight, once), abs=1e-5)
-    assert scores.flips.tolist() == np.where(doubt, 8, 1).tolist()
+    assert scores.probability == pytest.approx(np.where(doubt, four, once), abs=1e-5)
+    assert scores.flips.tolist() == np.where(doubt, 4, 1).tolist()
 
 
 def test_only_likely_nodules_are_graded():
@@ -61,8 +61,8 @@ def test_only_likely_nodules_are_graded():
     scores = grade(crops, nodule, network=network)
     assert scores.meaning == "malignant"
     assert np.isnan(scores.probability).tolist() == [True, False, False, True]
-    assert scores.probability[1:3] == pytest.approx(one_by_one(network, crops, views=8)[1:3], abs=1e-5)
-    assert scores.flips.tolist() == [0, 8, 8, 0]
+    assert scores.probability[1:3] == pytest.approx(one_by_one(network, crops, views=4)[1:3], abs=1e-5)
+    assert scores.flips.tolist() == [0, 4, 4, 0]
     assert grade(crops, nodule, params=GradeParams(flips=False), network=network).flips.tolist() == [0, 1, 1, 0]
 
 
@@ -118,7 +118,7 @@ def test_numbers_that_are_not_finite_are_no_scores():
 def test_bfloat16_stays_near():
     network, crops = made_classifier(), made_crops(3)
     network.dtype = torch.bfloat16
-    assert classify(crops, network=network).probability == pytest.approx(one_by_one(network, crops, views=8), abs=0.02)
+    assert classify(crops, network=network).probability == pytest.approx(one_by_one(network, crops, views=4), abs=0.02)
 
 
 @pytest.mark.gpu
