@@ -43,6 +43,7 @@ from tasks.training.phantoms import FIRST_SEED, PhantomSource, seeds
 from tasks.training.pile import Pile
 from tests.conftest import ROOT
 
+SHIPPED = ROOT / "weights" / "phantom"
 WINDOW = (-1000.0, 1000.0)
 
 
@@ -59,7 +60,7 @@ def test_splits_share_no_seed_and_none_that_people_ask_for() -> None:
 
 @pytest.mark.parametrize("role", ["segmenter", "nodule", "malignancy"])
 def test_shipped_cards_tell_how_they_were_made_and_that_results_are_synthetic(role: str) -> None:
-    path = Path(__file__).parents[2] / "weights" / "phantom" / f"{role}.json"
+    path = SHIPPED / f"{role}.json"
     if not path.is_file():
         pytest.skip("the shipped weights are not here: run `make weights`")
     card = json.loads(path.read_text())
@@ -268,3 +269,18 @@ def test_make_weights_runs_its_two_rounds_and_again_without_work(tmp_path: Path)
         assert card.metrics["whole_line_test"]["phantoms"] == 1
         assert card.training["split"]["validation"] == ["phantom-2000000", "phantom-2000001"]
         assert card.training["split"]["train"][-1] == "phantom-1000004"
+
+
+@pytest.mark.slow
+def test_make_weights_can_keep_a_segmenter_and_train_the_classifiers_alone(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "flows.make_weights", "--small", "--phantoms", "2", "--tests", "1", "--minutes", "0.1"]
+    command += ["--segmenter", str(SHIPPED), "--workers", "1", "--out", str(tmp_path / "w"), "--work", str(tmp_path / "work")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    assert "train-nodule ran" in done
+    assert "train-segmenter" not in done
+    made, shipped = (read_checkpoint(folder, "segmenter") for folder in (tmp_path / "w", SHIPPED))
+    assert made.card.training == shipped.card.training
+    assert all(np.array_equal(a, shipped.tensors()[k]) for k, a in made.tensors().items())
+    card = read_checkpoint(tmp_path / "w", "nodule").card
+    assert card.training["split"]["train"] == ["phantom-1000000", "phantom-1000001"]
+    assert "segmenter" not in card.training["seeds_first_last"]
