@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from importlib import import_module
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,19 @@ ROOT = Path(__file__).parents[1]
 GRACE_S = 3.0  # for a child to remove what it was writing
 START_S = 120.0  # for the helper to import everything
 TICK_S = 0.25
+HEAVY = (  # what stages import when they need it, so that other commands start at once
+    "torch",
+    "zarr",
+    "h5py",
+    "cc3d",
+    "jinja2",
+    "PIL.ImageDraw",
+    "pydicom.pixels",
+    "scipy.ndimage",
+    "scipy.spatial",
+    "safetensors.numpy",
+    "artifacts.lettering",
+)
 
 
 class Ended(Exception):
@@ -151,8 +165,9 @@ def _path() -> str:
 
 def serve(conn: Connection) -> None:
     """Fork a child for each job that comes; end it when the socket closes."""
-    from flows import scan_job  # everything a scan needs, before the fork
+    from flows import scan_job
 
+    import_everything()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # CTRL-C is for whoever started us; its end closes the socket
     conn.send(("ready", None))
     while True:
@@ -167,6 +182,12 @@ def serve(conn: Connection) -> None:
         os.close(inside)
         if not _watch(pid, alive, conn):
             return
+
+
+def import_everything() -> None:
+    """Once, before the first fork: a child that imported PyTorch, Zarr and SciPy itself would spend seconds on it."""
+    for name in HEAVY:
+        import_module(name)
 
 
 def _child(scan_job: Any, job: Any, conn: Connection) -> None:

@@ -22,6 +22,24 @@ ScanProcess(1).run(Odd("sleep"), 600, lambda line: print(line, flush=True), None
 """
 
 
+SCREENING = """
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from artifacts.home import find_weights
+from artifacts.store import Store
+from flows import scan_job, scan_process
+scan_process.import_everything()
+known = {name.partition(".")[0] for name in sys.modules} | sys.stdlib_module_names
+store = Store(Path(sys.argv[2]))
+settings = scan_job.Settings(
+    "phantom", {role: c.digest for role, c in find_weights("phantom").items()}, str(store.root), store.identity
+)
+result = scan_job.do(scan_job.Job("scan", settings, source=Path(sys.argv[1])), lambda device: nullcontext())
+print(result.state, result.ran, sorted({name.partition(".")[0] for name in sys.modules} - known))
+"""
+
+
 @contextmanager
 def no_slot(device):
     yield
@@ -96,3 +114,11 @@ def test_kill_9_of_whoever_started_it_ends_the_scan_too(tmp_path):
     while (stat := Path(f"/proc/{pid}/stat")).exists() and stat.read_text().split()[2] != "Z":
         assert time.monotonic() < end
         time.sleep(0.1)
+
+
+def test_what_a_scan_needs_is_imported_before_the_fork(tmp_path, phantom_series):
+    """Stages import lazily; a helper that left that to its children made each scan wait for PyTorch."""
+    command = [sys.executable, "-c", SCREENING, str(phantom_series), str(tmp_path / "store")]
+    env = os.environ | {"HOUNSFIELD_HOME": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT, env=env)
+    assert done.stdout.strip() == "done 9 []"
