@@ -8,6 +8,7 @@ outline, segment and group with it: what the line would propose, and what the no
 from the classifier's weights.  3. Phantoms that no training saw settle the classifier's threshold; others are the test.
 
 ``--segmenter SET`` keeps the segmenter of a set: all phantoms are cut with what it proposes, the classifiers alone are trained.
+``--beside SET`` puts the nodule classifier of a set beside the new one: what is a nodule to either of them is one.
 ``--more 80 --more-minutes 60`` goes on with a second round: further phantoms, what the first segmenter proposes in them, and the
 three trainings go on from the first ones' weights with all that was cut in both rounds.
 
@@ -34,6 +35,7 @@ from typing import Any
 import torch
 
 from artifacts.checkpoint import ROLES, Card, Checkpoint, Role, read_checkpoint, write_checkpoint
+from artifacts.errors import WeightsError
 from artifacts.store import Ref, Store
 from artifacts.trained import Trained
 from flows.console import measured
@@ -77,6 +79,7 @@ class Run:
     doubtful: Path | None = None
     planted: int = 6
     segmenter: Path | None = None
+    beside: Path | None = None
     more: int = 0
     more_minutes: float = 60
     started_at: float = field(default_factory=time.perf_counter)
@@ -148,6 +151,7 @@ def main() -> None:
     parser.add_argument("--doubtful", type=Path, help="CSV of what those scans hold already: neither nodule nor none")
     parser.add_argument("--planted", type=int, default=6, help="how often each is planted into, for each network")
     parser.add_argument("--segmenter", type=Path, help="a weights set whose segmenter is kept: the classifiers alone are trained")
+    parser.add_argument("--beside", type=Path, help="a weights set whose nodule classifier is asked too; the surer one counts")
     parser.add_argument("--more", type=int, default=0, help="phantoms of a second round that goes on from the first; 0: none")
     parser.add_argument("--more-minutes", type=float, default=60, help="about how long the second round trains")
     asked = parser.parse_args()
@@ -155,7 +159,10 @@ def main() -> None:
         parser.error("--more trains the segmenter again: give it or --segmenter")
     run = Run(**vars(asked))
     torch.set_num_threads(run.workers)
-    release(run, train_classifiers(run, run.segmenter) if run.segmenter else train_all(run))
+    trained = train_classifiers(run, run.segmenter) if run.segmenter else train_all(run)
+    if run.beside:
+        trained["nodule"] = paired(run, trained["nodule"], read_checkpoint(run.beside, "nodule"))
+    release(run, trained)
 
 
 def train_classifiers(run: Run, known: Path) -> dict[Role, Checkpoint]:
@@ -220,6 +227,22 @@ def recipe(run: Run, again: bool) -> dict[str, Params]:
         "train-nodule": TrainNoduleParams(**common("nodule"), arguments=CLASSIFIER),
         "train-malignancy": TrainMalignancyParams(**common("malignancy"), arguments=CLASSIFIER),
     }
+
+
+def paired(run: Run, new: Checkpoint, known: Checkpoint) -> Checkpoint:
+    """Both classifiers in one network, which answers with the surer of them. WeightsError where they cannot be joined."""
+    both = (new, known)
+    if known.card.architecture != "resnet3d" or known.card.input != new.card.input:
+        raise WeightsError("--beside wants a set whose nodule classifier is a resnet3d that looks at the same crops")
+    card = new.card.model_copy(
+        update={
+            "architecture": "resnet3d-pair",
+            "arguments": {"members": [c.card.arguments for c in both]},
+            "training": {**new.card.training, "beside": known.card.training},
+        }
+    )
+    tensors = {f"members.{k}.{name}": value for k, c in enumerate(both) for name, value in c.tensors().items()}
+    return write_checkpoint(run.unfinished, card, tensors)
 
 
 def first_cut(work: Path, source: TrainingSource) -> tuple[Ref, Ref]:

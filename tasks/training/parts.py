@@ -85,15 +85,15 @@ def roles_of(scans: Sequence[Scan], left_out_fold: int) -> dict[str, list[int]]:
 
 def check_apart(scans: Sequence[Scan], roles: dict[str, list[int]], start: Trained | None) -> None:
     """TrainingError where the network to go on from was trained on what is watched or left out here."""
-    part: dict[str, Any] | None = start.card["training"] if start else None
-    while part:
+    parts: list[dict[str, Any]] = [start.card["training"]] if start else []
+    for part in parts:
         seen = set(part.get("split", {}).get("train", ()))
         if known := seen & {scans[k].uid for role in ("validation", "left_out") for k in roles[role]}:
             raise TrainingError(
                 f"the network to start from was trained on {len(known)} of the scans that are watched or left out here: "
                 "share the scans out as they were then, or start from another one"
             )
-        part = part.get("started_from")
+        parts += [part[k] for k in ("started_from", "beside") if part.get(k)]
 
 
 def check_scale(card: Mapping[str, Any]) -> None:

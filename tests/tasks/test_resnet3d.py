@@ -18,3 +18,16 @@ def test_it_may_look_at_every_voxel_before_it_coarsens():
 def test_widths_and_strides_that_do_not_fit_are_one_line():
     with pytest.raises(WeightsError, match="resnet3d cannot be built"):
         build("resnet3d", widths=[6, 8], strides=[1, 2])
+
+
+def test_of_a_pair_the_surer_answers_for_each_crop():
+    members = [{"widths": [4, 8], "strides": [2, 1, 2]}, {"stem_channels": 4, "stem": 3, "widths": [6, 8], "strides": [1, 2, 2]}]
+    torch.manual_seed(0)
+    pair = build("resnet3d-pair", members=members).eval()
+    x = torch.randn(64, 1, 16, 16, 16)
+    with torch.no_grad():
+        ahead = [(member(x)[:, 1] - member(x)[:, 0]).median() for member in pair.members]
+        pair.members[1].head.bias[1] += ahead[0] - ahead[1]
+        alone = torch.stack([member(x).softmax(1)[:, 1] for member in pair.members])
+        assert torch.allclose(pair(x).softmax(1)[:, 1], alone.amax(0))
+    assert 0 < (alone[0] > alone[1]).sum() < 64, "each is the surer one of some"
