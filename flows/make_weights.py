@@ -299,7 +299,6 @@ def how(run: Run) -> dict[str, Any]:
         **({"planted_into": [read_soil(p)[1].series.uid for p in run.plant]} if run.plant else {}),
         "command": "python -m flows.make_weights " + shlex.join(without_folders(sys.argv[1:])),
         "hardware": f"{platform.machine()} CPU, {run.workers} threads of {os.cpu_count()}",
-        "minutes_of_the_whole_run": round((time.perf_counter() - run.started_at) / 60, 1),
     }
 
 
