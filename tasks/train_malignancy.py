@@ -119,8 +119,10 @@ def targets(malignant: NDArray[np.int8], risk: NDArray[np.float32], soft: bool) 
 
 
 def hold_all_but_last(module: nn.Module) -> None:
-    """Tune the last block and the head alone."""
-    children = [c for c in module.children() if any(True for _ in c.parameters())]
-    last = {id(p) for c in children[-2:] for p in (c[-1] if isinstance(c, nn.ModuleList) else c).parameters()}
+    """Tune the last block and the head alone, of a pair those of each member."""
+    last: set[int] = set()
+    for one in getattr(module, "members", [module]):
+        children = [c for c in one.children() if any(True for _ in c.parameters())]
+        last |= {id(p) for c in children[-2:] for p in (c[-1] if isinstance(c, nn.ModuleList) else c).parameters()}
     for p in module.parameters():
         p.requires_grad_(id(p) in last)
