@@ -8,6 +8,7 @@ outline, segment and group with it: what the line would propose, and what the no
 from the classifier's weights.  3. Phantoms that no training saw settle the classifier's threshold; others are the test.
 
 ``--segmenter SET`` keeps the segmenter of a set: all phantoms are cut with what it proposes, the classifiers alone are trained.
+``--start SET`` is the contrary: its segmenter learns on, from all phantoms and what it wrongly proposes in them; its classifiers are kept.
 ``--beside SET`` puts the nodule classifier of a set beside the new one: what is a nodule to either of them is one.
 ``--more 80 --more-minutes 60`` goes on with a second round: further phantoms, what the first segmenter proposes in them, and the
 three trainings go on from the first ones' weights with all that was cut in both rounds.
@@ -79,6 +80,7 @@ class Run:
     doubtful: Path | None = None
     planted: int = 6
     segmenter: Path | None = None
+    start: Path | None = None
     beside: Path | None = None
     more: int = 0
     more_minutes: float = 60
@@ -104,10 +106,17 @@ class Run:
     def finished(self, stage: str, ref: Ref, outcome: Outcome, seconds: float) -> None:
         self.say(f"{stage} {'reused' if outcome.reused else 'ran'} in {seconds / 60:.1f} min: {outcome.headline}")
 
+    @property
+    def trains(self) -> tuple[Role, ...]:
+        """The networks that this run trains; the others are kept as a set has them."""
+        if self.start:
+            return ("segmenter",)
+        return ("nodule", "malignancy") if self.segmenter else ROLES
+
     def split(self) -> dict[str, range]:
         """Seeds: for the segmenter, for its proposals, to watch, to settle the threshold, and never looked at in training."""
         all_train, watched = seeds("train", self.phantoms), max(2, self.phantoms // 12)
-        first = 0 if self.segmenter else round(0.5 * self.phantoms)
+        first = self.phantoms if self.start else 0 if self.segmenter else round(0.5 * self.phantoms)
         return {
             "segmenter": all_train[:first],
             "classifiers": all_train[first:],
@@ -131,8 +140,9 @@ class Run:
 
     def loop(self, role: Role, again: bool) -> tuple[LoopParams, int]:
         """The loop, and its steps an epoch: in proportion to the minutes, so that they do not depend on the machine."""
-        minutes, seed = (self.more_minutes, SEED[role] + 10) if again else (self.minutes, SEED[role])
-        share = SHARE[role] / (1 - SHARE["segmenter"] if self.segmenter else 1)
+        minutes = self.more_minutes if again and self.more else self.minutes
+        seed = SEED[role] + 10 * again
+        share = 1 if self.start else SHARE[role] / (1 - SHARE["segmenter"] if self.segmenter else 1)
         steps = max(2, round(STEPS_A_MINUTE[role] * share * minutes / EPOCHS[role]))
         rate = LEARNING_RATE[role]
         return LoopParams(epochs=EPOCHS[role], seed=seed, learning_rate=rate, ema=min(0.995, 1 - 2 / steps)), steps
@@ -151,18 +161,36 @@ def main() -> None:
     parser.add_argument("--doubtful", type=Path, help="CSV of what those scans hold already: neither nodule nor none")
     parser.add_argument("--planted", type=int, default=6, help="how often each is planted into, for each network")
     parser.add_argument("--segmenter", type=Path, help="a weights set whose segmenter is kept: the classifiers alone are trained")
+    parser.add_argument("--start", type=Path, help="a weights set whose segmenter learns on alone; its classifiers are kept")
     parser.add_argument("--beside", type=Path, help="a weights set whose nodule classifier is asked too; the surer one counts")
     parser.add_argument("--more", type=int, default=0, help="phantoms of a second round that goes on from the first; 0: none")
     parser.add_argument("--more-minutes", type=float, default=60, help="about how long the second round trains")
     asked = parser.parse_args()
-    if asked.segmenter and asked.more:
-        parser.error("--more trains the segmenter again: give it or --segmenter")
+    if sum(map(bool, (asked.segmenter, asked.start, asked.more))) > 1:
+        parser.error("--segmenter, --start and --more exclude each other")
     run = Run(**vars(asked))
     torch.set_num_threads(run.workers)
-    trained = train_classifiers(run, run.segmenter) if run.segmenter else train_all(run)
+    if run.start:
+        trained = train_segmenter_on(run, run.start)
+    else:
+        trained = train_classifiers(run, run.segmenter) if run.segmenter else train_all(run)
     if run.beside:
         trained["nodule"] = paired(run, trained["nodule"], read_checkpoint(run.beside, "nodule"))
     release(run, trained)
+
+
+def train_segmenter_on(run: Run, known: Path) -> dict[Role, Checkpoint]:
+    """The segmenter of ``known`` after further phantoms; the set's classifiers as they are."""
+    known_ones = {role: read_checkpoint(known, role) for role in ROLES}
+    start = CheckpointSource(known_ones["segmenter"])
+    cut = partial(third_cut, run.work, start)
+    cuts = in_processes("cut", cut, run.sources("segmenter"), run.workers, run.say)
+    cuts += in_processes("cut, to watch", cut, run.sources("validation", "validation"), run.workers, run.say)
+    store = Store(run.work)
+    line = Line(store, "make-weights-again", params=recipe(run, again=True), watcher=run)
+    segmenter = line(train_segmenter, patches=[patches for patches, _ in cuts], start=start)
+    kept_ones = {role: write_checkpoint(run.unfinished, c.card, c.tensors()) for role, c in known_ones.items()}
+    return {**kept_ones, "segmenter": kept(run, store, segmenter)}
 
 
 def train_classifiers(run: Run, known: Path) -> dict[Role, Checkpoint]:
@@ -262,7 +290,7 @@ def second_cut(work: Path, segmenter: Ref | CheckpointSource, source: TrainingSo
     return ref
 
 
-def third_cut(work: Path, segmenter: Ref, source: TrainingSource) -> tuple[Ref, Ref]:
+def third_cut(work: Path, segmenter: Ref | CheckpointSource, source: TrainingSource) -> tuple[Ref, Ref]:
     """Patches and crops, with those of the segmenter's false lumps; the source is made once for both."""
     store = Store(work)
     line = Line(store, source.digest)
@@ -285,7 +313,7 @@ def release(run: Run, trained: dict[Role, Checkpoint]) -> None:
     run.say(f"the whole line: {metrics}")
     for role, checkpoint in trained.items():
         card = checkpoint.card
-        new = {} if role == "segmenter" and run.segmenter else how(run)
+        new = how(run) if role in run.trains else {}
         done = {"metrics": {**card.metrics, "whole_line_test": metrics}, "training": card.training | new}
         own = {"threshold": threshold} if role == "nodule" else {}
         write_checkpoint(run.out, card.model_copy(update=done | own), checkpoint.tensors())

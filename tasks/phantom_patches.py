@@ -23,14 +23,14 @@ class PhantomPatchesParams(Params):
 
     context: int = Field(3, ge=0, le=9, title="Context", description="Slices above and below that the network sees")
     size: int = Field(80, ge=16, le=512, title="Size", description="Pixels of a patch's side")
-    slices_a_nodule: int = Field(5, ge=1, le=50, title="Slices a nodule", description="Different slices through each nodule")
+    slices_a_nodule: int = Field(5, ge=1, le=50, title="Patches a nodule", description="Through each nodule, large or small")
     bright: float = Field(0.6, ge=0, le=10, title="Bright", description="Patches at something dense, for each through a nodule")
     lung: float = Field(
         0.4, ge=0, le=10, title="Anywhere", description="Patches anywhere in the lungs, for each through a nodule"
     )
 
 
-@stage("phantom-patches", version=1, params=PhantomPatchesParams)
+@stage("phantom-patches", version=2, params=PhantomPatchesParams)
 def phantom_patches(
     phantom: TrainingSource, examples: Examples | None = None, *, params: PhantomPatchesParams = PhantomPatchesParams()
 ) -> Patches:
@@ -89,9 +89,9 @@ def _anywhere(rng: np.random.Generator, phantom: Phantom, n: int) -> NDArray[np.
 def _in_nodule(
     rng: np.random.Generator, mask: NDArray[np.bool_], box: tuple[slice, ...], n: int, jitter: int
 ) -> NDArray[np.int64]:
-    """``[<= n, 3]`` places (z, y, x): different slices of a nodule, off its middle by up to ``jitter`` pixels."""
+    """``[n, 3]`` places (z, y, x): slices of a nodule, all before any again, off its middle by up to ``jitter`` pixels."""
     z, y, x = (i + window.start for i, window in zip(np.nonzero(mask), box, strict=True))
-    slices = rng.permutation(np.unique(z))[:n]
+    slices = np.resize(rng.permutation(np.unique(z)), n)
     middle = np.array([y.mean(), x.mean()]) + rng.integers(-jitter, jitter + 1, (len(slices), 2))
     return np.column_stack([slices, np.rint(middle).astype(np.int64)])
 

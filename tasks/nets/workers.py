@@ -6,10 +6,11 @@ then holds up the others all the time: on two busy cores the segmenter took eigh
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+
+M_ARENA_MAX = -8  # of glibc's malloc.h
 
 _lock = threading.Lock()
 _users, _threads = 0, 1
@@ -33,12 +36,22 @@ def spread(work: Callable[[Job], Result], jobs: Sequence[Job], device: torch.dev
     if device.type != "cpu":
         yield from map(infer, jobs)
         return
+    _share_one_heap()
     with _threads_of_torch() as threads:
         pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
         try:
             yield from pool.map(infer, jobs)
         finally:
             pool.shutdown(cancel_futures=True)  # so that an error or CTRL-C does not wait for what is still to come
+
+
+def _share_one_heap() -> None:
+    """Threads to come take memory from one heap, with glibc: heaps of their own give large maps back to the kernel each time.
+
+    A cold `screen` of 99 slices on two threads took 14.7 s so, 16.0 s with a heap a thread (medians of 2, side by side).
+    """
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
 
 
 @contextmanager

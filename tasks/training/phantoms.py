@@ -21,6 +21,7 @@ SLICE_MM = (1.0, 1.25, 1.5, 2.0, 2.0, 2.0, 2.5, 3.0)
 CHEST_MM = 370.0
 SUBSOLID: tuple[Kind, ...] = ("part-solid", "ground-glass")
 NODULES = 24  # of a training phantom
+MIXTURE = 2  # rises when a training phantom holds other kinds of nodules
 CLASSIC_EVERY = 6  # of so many training phantoms one is a classic one
 
 
@@ -31,7 +32,7 @@ def seeds(split: Split, n: int) -> range:
 
 def training_phantom(
     seed: int,
-    nodules: int = 24,
+    nodules: int = NODULES,
     *,
     style: Style = "classic",
     spacing_zyx: tuple[float, float, float] | None = None,
@@ -41,13 +42,14 @@ def training_phantom(
     """A phantom with many nodules and mimics; array axes run along z, y, x of the patient (train with flips of your own).
 
     spacing_zyx: mm; without it drawn from the seed. Classic: 0.6-0.9 mm, slices of 1-3 mm; varied: field of view, slices, kernel
-    and dose as varied phantoms have them. A third of the nodules are small and subsolid, which chance alone seldom makes and
-    networks most easily miss. small: coarse, for trying things out.
+    and dose as varied phantoms have them. A third of the nodules are small and subsolid, a quarter tiny, which chance alone seldom
+    makes and networks most easily miss. small: coarse, for trying things out.
     """
     rng = np.random.default_rng([0x7EA1, seed])
     dz, dx = float(rng.choice(SLICE_MM)), round(float(rng.uniform(0.6, 0.9)), 3)
     faint = [NoduleSpec(float(rng.uniform(5, 13)), kind) for kind in SUBSOLID * (nodules // 6)]
-    specs = [*faint, *(NoduleSpec() for _ in range(nodules - len(faint)))]
+    tiny = [NoduleSpec(float(rng.uniform(3, 5.5))) for _ in range(nodules // 4)]
+    specs = [*faint, *tiny, *(NoduleSpec() for _ in range(nodules - len(faint) - len(tiny)))]
     if style == "classic" and spacing_zyx is None and not small:
         spacing_zyx = (dz, dx, dx)
     shape = None if spacing_zyx is None else tuple(8 * round(CHEST_MM / d / 8) for d in spacing_zyx[1:])
@@ -94,7 +96,7 @@ class PhantomSource:
 
     @property
     def digest(self) -> str:
-        text = f"{VERSION} {self.style} {self.seed} {self.nodules} {self.small}"
+        text = f"{VERSION} {MIXTURE} {self.style} {self.seed} {self.nodules} {self.small}"
         return hashlib.blake2b(text.encode(), digest_size=16, person=b"phantom").hexdigest()
 
     @property

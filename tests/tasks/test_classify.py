@@ -1,4 +1,4 @@
-"""Classifiers: each crop gets its own answer, in doubt the mean of eight, and wrong pairings are errors."""
+"""Classifiers: each crop gets its own answer, in doubt the mean of four, and wrong pairings are errors."""
 
 import csv
 from itertools import product
@@ -37,6 +37,8 @@ def one_by_one(network, crops, views=1):
 
 def test_every_crop_gets_its_own_answer():
     network, crops = made_classifier(), made_crops()
+    alone = classify(made_crops(1), network=network)
+    assert alone.probability == pytest.approx(one_by_one(network, made_crops(1), views=4), abs=1e-5)
     scores = classify(crops, params=ClassifyParams(doubt_above=1, doubt_below=1), network=network)
     assert scores.meaning == "nodule"
     assert scores.probability == pytest.approx(one_by_one(network, crops), abs=1e-5)
