@@ -8,7 +8,7 @@ outline, segment and group with it: what the line would propose, and what the no
 from the classifier's weights.  3. Phantoms that no training saw settle the classifier's threshold; others are the test.
 
 ``--segmenter SET`` keeps the segmenter of a set: all phantoms are cut with what it proposes, the classifiers alone are trained.
-``--start SET`` is the contrary: its segmenter learns on, from all phantoms and what it wrongly proposes in them; its classifiers are kept.
+``--start SET`` is the contrary: its segmenter learns on, from what it wrongly proposes as well; its classifiers are kept.
 ``--beside SET`` puts the nodule classifier of a set beside the new one: what is a nodule to either of them is one.
 ``--more 80 --more-minutes 60`` goes on with a second round: further phantoms, what the first segmenter proposes in them, and the
 three trainings go on from the first ones' weights with all that was cut in both rounds.

@@ -42,7 +42,7 @@ def training_phantom(
     """A phantom with many nodules and mimics; array axes run along z, y, x of the patient (train with flips of your own).
 
     spacing_zyx: mm; without it drawn from the seed. Classic: 0.6-0.9 mm, slices of 1-3 mm; varied: field of view, slices, kernel
-    and dose as varied phantoms have them. A third of the nodules are small and subsolid, a quarter tiny, which chance alone seldom
+    and dose as varied phantoms have them. A third of the nodules are small and subsolid, a quarter tiny, which chance seldom
     makes and networks most easily miss. small: coarse, for trying things out.
     """
     rng = np.random.default_rng([0x7EA1, seed])

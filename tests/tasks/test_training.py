@@ -120,7 +120,9 @@ def test_patches_hold_nodules_and_what_is_none(source: PhantomSource) -> None:
     assert patches.hu.shape[1:] == (7, 48, 48)
     assert patches.masks.shape == (len(patches), 48, 48)
     through = int((patches.nodule >= 0).sum())
-    assert np.bincount(patches.nodule[patches.positive]).tolist() == [5] * 6  # small ones as often as large ones
+    shown = np.unique(source.phantom.nodule_labels)[1:] - 1  # the smallest may fall between these coarse voxels
+    assert patches.nodule[patches.positive].tolist() == np.repeat(shown, 5).tolist()  # small ones as often as large ones
+    assert len(shown) >= 4
     n = max(through, 20)
     assert len(patches) == through + len(source.phantom.mimics) + round(0.6 * n) + round(0.4 * n)
     assert np.median(patches.hu[:, 3][patches.masks > 0]) > -600
