@@ -8,7 +8,8 @@ outline, segment and group with it: what the line would propose, and what the no
 from the classifier's weights.  3. Phantoms that no training saw settle the classifier's threshold; others are the test.
 
 ``--segmenter SET`` keeps the segmenter of a set: all phantoms are cut with what it proposes, the classifiers alone are trained.
-``--start SET`` is the contrary: its segmenter learns on, from what it wrongly proposes as well; its classifiers are kept.
+``--start SET --only ROLE`` lets one network of a set learn on, from phantoms and what its segmenter proposes in them; the others
+are kept.
 ``--beside SET`` puts the nodule classifier of a set beside the new one: what is a nodule to either of them is one.
 ``--more 80 --more-minutes 60`` goes on with a second round: further phantoms, what the first segmenter proposes in them, and the
 three trainings go on from the first ones' weights with all that was cut in both rounds.
@@ -55,7 +56,7 @@ from tasks.training.planted import PlantedSource, doubtful_in, read_soil
 from tasks.training.ready import CheckpointSource
 
 SHARE = {"segmenter": 0.4, "nodule": 0.45, "malignancy": 0.15}  # of the minutes
-STEPS_A_MINUTE = {"segmenter": 400, "nodule": 100, "malignancy": 100}  # on two cores that nothing else uses, without AMX
+STEPS_A_MINUTE = {"segmenter": 400, "nodule": 100, "malignancy": 200}  # on two cores that nothing else uses, without AMX
 EPOCHS = {"segmenter": 12, "nodule": 12, "malignancy": 8}
 PLANTED_SEEDS = {"segmenter": range(1000), "classifiers": range(1000, 2000), "more": range(2000, 3000)}
 SEED = {"segmenter": 1, "nodule": 2, "malignancy": 3}
@@ -81,6 +82,7 @@ class Run:
     planted: int = 6
     segmenter: Path | None = None
     start: Path | None = None
+    only: Role | None = None
     beside: Path | None = None
     more: int = 0
     more_minutes: float = 60
@@ -109,14 +111,14 @@ class Run:
     @property
     def trains(self) -> tuple[Role, ...]:
         """The networks that this run trains; the others are kept as a set has them."""
-        if self.start:
-            return ("segmenter",)
+        if self.only:
+            return (self.only,)
         return ("nodule", "malignancy") if self.segmenter else ROLES
 
     def split(self) -> dict[str, range]:
         """Seeds: for the segmenter, for its proposals, to watch, to settle the threshold, and never looked at in training."""
         all_train, watched = seeds("train", self.phantoms), max(2, self.phantoms // 12)
-        first = self.phantoms if self.start else 0 if self.segmenter else round(0.5 * self.phantoms)
+        first = {ROLES: round(0.5 * self.phantoms), ("segmenter",): self.phantoms}.get(self.trains, 0)
         return {
             "segmenter": all_train[:first],
             "classifiers": all_train[first:],
@@ -142,7 +144,7 @@ class Run:
         """The loop, and its steps an epoch: in proportion to the minutes, so that they do not depend on the machine."""
         minutes = self.more_minutes if again and self.more else self.minutes
         seed = SEED[role] + 10 * again
-        share = 1 if self.start else SHARE[role] / (1 - SHARE["segmenter"] if self.segmenter else 1)
+        share = SHARE[role] / sum(SHARE[r] for r in self.trains)
         steps = max(2, round(STEPS_A_MINUTE[role] * share * minutes / EPOCHS[role]))
         rate = LEARNING_RATE[role]
         return LoopParams(epochs=EPOCHS[role], seed=seed, learning_rate=rate, ema=min(0.995, 1 - 2 / steps)), steps
@@ -161,17 +163,20 @@ def main() -> None:
     parser.add_argument("--doubtful", type=Path, help="CSV of what those scans hold already: neither nodule nor none")
     parser.add_argument("--planted", type=int, default=6, help="how often each is planted into, for each network")
     parser.add_argument("--segmenter", type=Path, help="a weights set whose segmenter is kept: the classifiers alone are trained")
-    parser.add_argument("--start", type=Path, help="a weights set whose segmenter learns on alone; its classifiers are kept")
+    parser.add_argument("--start", type=Path, help="a weights set of which the network of --only learns on; the others are kept")
+    parser.add_argument("--only", choices=ROLES, help="with --start: which one")
     parser.add_argument("--beside", type=Path, help="a weights set whose nodule classifier is asked too; the surer one counts")
     parser.add_argument("--more", type=int, default=0, help="phantoms of a second round that goes on from the first; 0: none")
     parser.add_argument("--more-minutes", type=float, default=60, help="about how long the second round trains")
     asked = parser.parse_args()
     if sum(map(bool, (asked.segmenter, asked.start, asked.more))) > 1:
         parser.error("--segmenter, --start and --more exclude each other")
+    if bool(asked.start) != bool(asked.only):
+        parser.error("--start and --only go together")
     run = Run(**vars(asked))
     torch.set_num_threads(run.workers)
-    if run.start:
-        trained = train_segmenter_on(run, run.start)
+    if run.start and run.only:
+        trained = train_on(run, run.start, run.only)
     else:
         trained = train_classifiers(run, run.segmenter) if run.segmenter else train_all(run)
     if run.beside:
@@ -179,18 +184,24 @@ def main() -> None:
     release(run, trained)
 
 
-def train_segmenter_on(run: Run, known: Path) -> dict[Role, Checkpoint]:
-    """The segmenter of ``known`` after further phantoms; the set's classifiers as they are."""
-    known_ones = {role: read_checkpoint(known, role) for role in ROLES}
-    start = CheckpointSource(known_ones["segmenter"])
-    cut = partial(third_cut, run.work, start)
-    cuts = in_processes("cut", cut, run.sources("segmenter"), run.workers, run.say)
+def train_on(run: Run, known: Path, role: Role) -> dict[Role, Checkpoint]:
+    """One network of ``known`` after further phantoms, from where it stands; the others as they are."""
+    ones = {r: read_checkpoint(known, r) for r in ROLES}
+    segmenter, start = CheckpointSource(ones["segmenter"]), CheckpointSource(ones[role])
+    cut = partial(third_cut if role == "segmenter" else second_cut, run.work, segmenter)
+    part = "segmenter" if role == "segmenter" else "classifiers"
+    cuts: list[Any] = in_processes("cut", cut, run.sources(part), run.workers, run.say)
     cuts += in_processes("cut, to watch", cut, run.sources("validation", "validation"), run.workers, run.say)
     store = Store(run.work)
     line = Line(store, "make-weights-again", params=recipe(run, again=True), watcher=run)
-    segmenter = line(train_segmenter, patches=[patches for patches, _ in cuts], start=start)
-    kept_ones = {role: write_checkpoint(run.unfinished, c.card, c.tensors()) for role, c in known_ones.items()}
-    return {**kept_ones, "segmenter": kept(run, store, segmenter)}
+    if role == "segmenter":
+        trained = line(train_segmenter, patches=[patches for patches, _ in cuts], start=start)
+    else:
+        trained = line(train_nodule if role == "nodule" else train_malignancy, examples=cuts, start=start)
+    same: dict[Role, Checkpoint] = {
+        r: write_checkpoint(run.unfinished, c.card, c.tensors()) for r, c in ones.items() if r != role
+    }
+    return {**same, role: kept(run, store, trained)}
 
 
 def train_classifiers(run: Run, known: Path) -> dict[Role, Checkpoint]:
@@ -253,7 +264,7 @@ def recipe(run: Run, again: bool) -> dict[str, Params]:
             **common("segmenter"), arguments={"depth": 3, "width": 16}, loss="tversky-ce" if again else "dice-ce"
         ),
         "train-nodule": TrainNoduleParams(**common("nodule"), arguments=CLASSIFIER),
-        "train-malignancy": TrainMalignancyParams(**common("malignancy"), arguments=CLASSIFIER),
+        "train-malignancy": TrainMalignancyParams(**common("malignancy"), arguments=CLASSIFIER, tuned="later"),
     }
 
 

@@ -15,6 +15,7 @@ from artifacts.errors import TrainingError
 from artifacts.examples import Examples
 from artifacts.trained import Trained
 from tasks.stage import Compute, Progress, Tell, silent, stage, unheard
+from tasks.training.augment import AugmentParams
 from tasks.training.batches import CropBatches, counted
 from tasks.training.crops import ClassifierParams, arguments_of, as_in, card_of, gathered, input_of, score_of
 from tasks.training.losses import ClassLoss
@@ -37,8 +38,14 @@ class TrainMalignancyParams(ClassifierParams):
     """How the malignancy grader is trained."""
 
     monitor: Literal["auc", "f1", "recall"] = Field("auc", title="Best by", description="Which epoch's weights are kept")
-    tuned: Literal["all", "last"] = Field(
-        "all", title="Tuned", description="From a nodule classifier: all its layers, or the last block and the head alone"
+    augmentation: AugmentParams = Field(
+        AugmentParams(scale=0), title="Augmentation", description="How far crops are changed; their size is part of the answer"
+    )
+    smooth: float = Field(0.0, ge=0, le=0.5, title="Smoothing", description="Share of each target that is moved towards one half")
+    tuned: Literal["all", "later", "last"] = Field(
+        "all",
+        title="Tuned",
+        description="Of what it starts from: all layers, all after the first block (twice as fast), or the last block and head",
     )
     soft: bool = Field(True, title="Soft targets", description="Learn the risk itself where it is known, not the coin it tossed")
     positive_share: float = Field(
@@ -59,8 +66,8 @@ def train_malignancy(
 ) -> Trained:
     """Train a grader on the crops of nodules whose malignancy is known, watch it on the validation scans'.
 
-    start: a nodule classifier whose weights, network and input are taken over; none: from nothing. TrainingError where a class
-    has no nodule, the loss is no longer a number, or what is kept in ``workspace`` is another network's.
+    start: a nodule classifier, or a grader, whose weights, network and input are taken over; none: from nothing. TrainingError
+    where a class has no nodule, the loss is no longer a number, or what is kept in ``workspace`` is another network's.
     """
     scans = scans_of(examples)
     roles = roles_of(scans, params.left_out_fold)
@@ -96,8 +103,7 @@ def train_malignancy(
     module = fresh(params.architecture, arguments, params.loop.seed)
     if start:
         take_over(module, start, "nodule")
-        if params.tuned == "last":
-            hold_all_but_last(module)
+        hold_all_but(module, params.tuned)
     loss = ClassLoss(params.loss, params.smooth)
     how: dict[str, Any] = {"compute": compute, "workspace": workspace, "progress": progress, "tell": tell}
     rows = fitted(module, batches, loss, params, score=score, monitor=params.monitor, **how)
@@ -118,11 +124,15 @@ def targets(malignant: NDArray[np.int8], risk: NDArray[np.float32], soft: bool) 
     return np.where(np.isfinite(risk), risk, hard).astype(np.float32) if soft else hard
 
 
-def hold_all_but_last(module: nn.Module) -> None:
-    """Tune the last block and the head alone, of a pair those of each member."""
-    last: set[int] = set()
+def hold_all_but(module: nn.Module, tuned: str) -> None:
+    """Tune ``all``, all after the first block (``later``), or the ``last`` block and the head alone; of a pair those of each."""
+    if tuned == "all":
+        return
     for one in getattr(module, "members", [module]):
-        children = [c for c in one.children() if any(True for _ in c.parameters())]
-        last |= {id(p) for c in children[-2:] for p in (c[-1] if isinstance(c, nn.ModuleList) else c).parameters()}
-    for p in module.parameters():
-        p.requires_grad_(id(p) in last)
+        children = (b for c in one.children() for b in (c if isinstance(c, nn.ModuleList) else [c]))
+        blocks = [b for b in children if any(True for _ in b.parameters())]
+        held = last = len(blocks) - 2
+        if tuned == "later":
+            held = min(1 + next(k for k, b in enumerate(blocks) if any(True for _ in b.children())), last)
+        for block in blocks[:held]:
+            block.requires_grad_(False)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from artifacts.checkpoint import ROLES, CropSpec, InputSpec, read_checkpoint
+from artifacts.checkpoint import ROLES, CropSpec, InputSpec, Role, read_checkpoint
 from artifacts.examples import ORIGINS as OF_EXAMPLES
 from artifacts.findings import Finding
 from artifacts.patches import ORIGINS as OF_PATCHES
@@ -274,17 +274,18 @@ def test_make_weights_runs_its_two_rounds_and_again_without_work(tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_make_weights_can_train_the_segmenter_on_and_keep_the_classifiers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("role", ROLES)
+def test_make_weights_can_train_one_network_on_and_keep_the_others(role: Role, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "flows.make_weights", "--small", "--phantoms", "2", "--tests", "1", "--minutes", "0.1"]
-    command += ["--start", str(SHIPPED), "--workers", "1", "--out", str(tmp_path / "w"), "--work", str(tmp_path / "work")]
+    command += ["--start", str(SHIPPED), "--only", role]
+    command += ["--workers", "1", "--out", str(tmp_path / "w"), "--work", str(tmp_path / "work")]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
-    assert "train-segmenter ran" in done
-    assert "train-nodule" not in done
-    for role in ("nodule", "malignancy"):
-        made, shipped = (read_checkpoint(folder, role) for folder in (tmp_path / "w", SHIPPED))
+    assert [r for r in ROLES if f"train-{r} ran" in done] == [role]
+    for other in set(ROLES) - {role}:
+        made, shipped = (read_checkpoint(folder, other) for folder in (tmp_path / "w", SHIPPED))
         assert made.card.training == shipped.card.training
         assert all(np.array_equal(a, shipped.tensors()[k]) for k, a in made.tensors().items())
-    card = read_checkpoint(tmp_path / "w", "segmenter").card
+    card = read_checkpoint(tmp_path / "w", role).card
     assert card.training["split"]["train"] == ["phantom-1000000", "phantom-1000001"]
     assert card.training["started_from"]["split"]["train"]
 
