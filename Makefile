@@ -29,7 +29,7 @@ cifar: setup ## train a classifier of images and report on it (DATA=zip, folder,
 	$(BIN)/hounsfield cifar $(if $(DATA),--data $(DATA)) $(if $(NETWORK),--network $(NETWORK))
 
 test: setup ## the tests, real scans included where HOUNSFIELD_DATA (default ../shared/data) has them
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -m "not slow" -n auto --maxprocesses 4 --dist loadfile
 
 test-all: setup ## the tests, slow ones too
 	$(BIN)/python -m pytest -q
