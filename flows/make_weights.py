@@ -259,12 +259,13 @@ def recipe(run: Run, again: bool) -> dict[str, Params]:
         about = {"name": f"phantom-{role}", "data": data, "licence": "Apache-2.0"}
         return {**about, "loop": loop, "steps": steps, "watched": 1500}
 
+    arguments = {} if run.start else CLASSIFIER  # the network is that of the set
     return {
         "train-segmenter": TrainSegmenterParams(
             **common("segmenter"), arguments={"depth": 3, "width": 16}, loss="tversky-ce" if again else "dice-ce"
         ),
-        "train-nodule": TrainNoduleParams(**common("nodule"), arguments=CLASSIFIER),
-        "train-malignancy": TrainMalignancyParams(**common("malignancy"), arguments=CLASSIFIER, tuned="later"),
+        "train-nodule": TrainNoduleParams(**common("nodule"), arguments=arguments),
+        "train-malignancy": TrainMalignancyParams(**common("malignancy"), arguments=arguments, tuned="later"),
     }
 
 
