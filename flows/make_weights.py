@@ -118,7 +118,9 @@ class Run:
     def split(self) -> dict[str, range]:
         """Seeds: for the segmenter, for its proposals, to watch, to settle the threshold, and never looked at in training."""
         all_train, watched = seeds("train", self.phantoms), max(2, self.phantoms // 12)
-        first = {ROLES: round(0.5 * self.phantoms), ("segmenter",): self.phantoms}.get(self.trains, 0)
+        first = 0
+        if "segmenter" in self.trains:
+            first = self.phantoms if self.only else round(0.5 * self.phantoms)
         return {
             "segmenter": all_train[:first],
             "classifiers": all_train[first:],
@@ -177,8 +179,10 @@ def main() -> None:
     torch.set_num_threads(run.workers)
     if run.start and run.only:
         trained = train_on(run, run.start, run.only)
+    elif run.segmenter:
+        trained = train_classifiers(run, run.segmenter)
     else:
-        trained = train_classifiers(run, run.segmenter) if run.segmenter else train_all(run)
+        trained = train_all(run)
     if run.beside:
         trained["nodule"] = paired(run, trained["nodule"], read_checkpoint(run.beside, "nodule"))
     release(run, trained)
@@ -326,7 +330,8 @@ def release(run: Run, trained: dict[Role, Checkpoint]) -> None:
     for role, checkpoint in trained.items():
         card = checkpoint.card
         new = how(run) if role in run.trains else {}
-        done = {"metrics": {**card.metrics, "whole_line_test": metrics}, "training": card.training | new}
+        own_metrics = {k: v for k, v in card.metrics.items() if k != "held_out"}  # that was of the set it comes from
+        done = {"metrics": {**own_metrics, "whole_line_test": metrics}, "training": card.training | new}
         own = {"threshold": threshold} if role == "nodule" else {}
         write_checkpoint(run.out, card.model_copy(update=done | own), checkpoint.tensors())
     run.say(f"written to {run.out}: try `hounsfield screen PATH --weights {run.out.name}`")

@@ -45,7 +45,7 @@ class TrainMalignancyParams(ClassifierParams):
     tuned: Literal["all", "later", "last"] = Field(
         "all",
         title="Tuned",
-        description="Of what it starts from: all layers, all after the first block (twice as fast), or the last block and head",
+        description="Of what it starts from: all layers, all after the first block (faster), or the last block and the head",
     )
     soft: bool = Field(True, title="Soft targets", description="Learn the risk itself where it is known, not the coin it tossed")
     positive_share: float = Field(

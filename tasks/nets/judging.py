@@ -70,6 +70,6 @@ def probabilities(
 
 
 def _positive(network: Network, x: torch.Tensor) -> torch.Tensor:
-    if len(x) == 1 and x.device.type == "cpu":  # one crop alone goes through convolutions four to ten times as slow
+    if len(x) == 1 and x.device.type == "cpu":  # PyTorch takes a far slower convolution for one crop alone
         return _positive(network, x.expand(2, -1, -1, -1, -1))[:1]
     return network.module(x).float().softmax(dim=1)[:, network.card.positive_class]

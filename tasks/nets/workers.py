@@ -46,10 +46,7 @@ def spread(work: Callable[[Job], Result], jobs: Sequence[Job], device: torch.dev
 
 
 def _share_one_heap() -> None:
-    """Threads to come take memory from one heap, with glibc: heaps of their own give large maps back to the kernel each time.
-
-    A cold `screen` of 99 slices on two threads took 14.7 s so, 16.0 s with a heap a thread (medians of 2, side by side).
-    """
+    """Threads to come take memory from one heap, with glibc: heaps of their own give large maps back to the kernel each time."""
     with suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
 

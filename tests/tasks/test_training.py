@@ -285,6 +285,7 @@ def test_make_weights_can_train_one_network_on_and_keep_the_others(role: Role, t
         made, shipped = (read_checkpoint(folder, other) for folder in (tmp_path / "w", SHIPPED))
         assert made.card.training == shipped.card.training
         assert all(np.array_equal(a, shipped.tensors()[k]) for k, a in made.tensors().items())
+    assert not any("held_out" in read_checkpoint(tmp_path / "w", r).card.metrics for r in ROLES), "measured on another set"
     card = read_checkpoint(tmp_path / "w", role).card
     assert card.training["split"]["train"] == ["phantom-1000000", "phantom-1000001"]
     assert card.training["started_from"]["split"]["train"]
