@@ -24,7 +24,8 @@ def choose_series(
     kernel   what the network's card asks for
     partial  take a part of a chest too
 
-    Raises InputError where there is no such or no eligible series, ScanRefused where all there is is a part of a chest.
+    Raises InputError where there is no such or no eligible series, ScanRefused where all there is is a part of a chest, or one
+    image that holds no Hounsfield units.
     """
     if policy not in ("best", "all"):
         return [(_asked_for(found, policy, partial), "asked for by UID")]
@@ -113,7 +114,8 @@ def _refuse(found: Sequence[FoundSeries]) -> None:
         longest = max(parts, key=lambda f: f.extent_mm)
         raise ScanRefused(f"the series {longest.why_not}: screen it with --partial")
     if len(found) == 1:
-        raise InputError(f"this cannot be screened: {found[0].why_not}")
+        kind_of_error = ScanRefused if found[0].unless == "rescaled" else InputError
+        raise kind_of_error(f"this cannot be screened: {found[0].why_not}")
     kind = "no CT" if not any(f.modality == "CT" for f in found) else "no eligible CT series"
     raise InputError(f"{kind} among {len(found)} series: {listing(found)}")
 

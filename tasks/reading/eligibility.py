@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tasks.reading.slices import SliceHeader
 
 Orientation = Literal["axial", "coronal", "sagittal", "oblique", "unknown"]
-Unless = Literal["never", "partial", "asked"]
+Unless = Literal["never", "partial", "asked", "rescaled"]
 
 AXIAL_COSINE = 0.8  # an axial plane tilted by up to 37 degrees; gantries tilt by 30
 LEAST_CHEST_MM = 150.0

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from artifacts.errors import InputError
 from tasks.reading.choose import choose_series
-from tasks.reading.found import PSEUDONYM, FoundSeries, series_from_slices
+from tasks.reading.found import PSEUDONYM, FoundSeries, one_of_each, series_from_slices
 from tasks.reading.frames import frames_of, is_multi_frame
 from tasks.reading.header import BrokenHeader, RawHeader, read_header
 from tasks.reading.images import IMAGE_SUFFIXES, image_series, image_suffix
@@ -24,7 +24,7 @@ OUR_REPORT = {"report.json", "nodules.nii.gz"}  # written into a scan's folder, 
 
 
 def find_series(source: Path) -> list[FoundSeries]:
-    """Every series in a folder, however deep, or in one file; eligible or not, ordered by UID.
+    """Every series in a folder, however deep, or in one file; eligible or not, one each UID, in their order.
 
     Files that are neither DICOM nor images are passed over; files that claim to be DICOM and cannot be read are counted with
     the series that they lie beside. Raises InputError where nothing can be read.
@@ -45,7 +45,7 @@ def find_series(source: Path) -> list[FoundSeries]:
             raise InputError(f"no file in it is a CT, and what is packed in it ({packed}) stays packed: unpack it first")
         what = "no file in it is a CT" if files else _why_no_file(source)
         raise InputError(f"{what}: give a folder of DICOM, a zip, or one of {', '.join(IMAGE_SUFFIXES)}")
-    return sorted(found, key=lambda f: f.uid)
+    return one_of_each(found)
 
 
 def _why_no_file(source: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ class FoundSeries:
     files       of the main stack; slices: their headers, in order along the normal (empty for image files)
     spacing     (z, y, x) in mm, z the median distance between slices; extent_mm: coverage along the normal
     why_not     why it is not to be screened, for people; None: eligible
-    unless      what lifts ``why_not``: nothing, ``partial``, or that a person asks for this very series
+    unless      what lifts ``why_not``: nothing, ``partial``, that a person asks for this very series, that it is rescaled to HU
     broken      files of this series (or of nobody, in its folder) that cannot be read; lost: places of those that are known
     """
 
@@ -64,6 +65,21 @@ class FoundSeries:
     def eligible(self, partial: bool = False, asked: bool = False) -> bool:
         lifted = (partial and self.unless == "partial") or (asked and self.unless == "asked")
         return self.why_not is None or lifted
+
+
+def one_of_each(found: Iterable[FoundSeries]) -> list[FoundSeries]:
+    """Of several that go by one UID (a scan and its label map, DICOM and what was made of it) the one to screen, in order of UID.
+
+    An eligible one before others, DICOM before image files, then the most slices, then the most bytes: labels pack well.
+    """
+
+    def rank(f: FoundSeries) -> tuple:
+        return (f.why_not is None, bool(f.slices), f.n_slices, sum(p.stat().st_size for p in f.files if p.is_file()))
+
+    kept: dict[str, FoundSeries] = {}
+    for f in found:
+        kept[f.uid] = max(kept[f.uid], f, key=rank) if f.uid in kept else f
+    return [kept[uid] for uid in sorted(kept)]
 
 
 def series_from_slices(uid: str, slices: list[SliceHeader], broken: int) -> FoundSeries:

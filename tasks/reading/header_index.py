@@ -21,13 +21,13 @@ from artifacts.home import make_private
 from artifacts.known_stores import mount_of
 from artifacts.private_index import guarded
 from tasks.reading.find import OUR_REPORT, by_series, slices_in
-from tasks.reading.found import FoundSeries, series_from_slices
+from tasks.reading.found import FoundSeries, one_of_each, series_from_slices
 from tasks.reading.header import BrokenHeader
 from tasks.reading.images import image_series, image_suffix
 from tasks.reading.read import READER
 from tasks.reading.slices import SliceHeader
 
-LAYOUT = f"2/{READER}"  # rises whenever a record would hold something else
+LAYOUT = f"3/{READER}"  # rises whenever a record would hold something else
 TOLD_EVERY = 200  # folders
 
 File = tuple[int, int, int]  # size, mtime in ns, inode
@@ -129,20 +129,19 @@ class HeaderIndex:
     def found(self, seen: Seen) -> FoundSeries:
         """The series with all its slices, from what its headers said; copies of a slice in several folders count once."""
         slices: list[SliceHeader] = []
+        images: list[FoundSeries] = []
         elsewhere: set[tuple] = set()
         broken = 0
         for folder in seen.folders:
             headers = self._headers(folder)
-            image = next((i for i in headers.images.values() if i.uid == seen.name), None)
-            if image:
-                return image
+            images += [i for i in headers.images.values() if i.uid == seen.name]
             broken += len(headers.broken)
             here = by_series(s for kept in headers.slices.values() for s in kept).get(seen.name, [])
             slices += [s for s in here if (s.sop_uid, s.frame, s.patient) not in elsewhere]
             elsewhere |= {(s.sop_uid, s.frame, s.patient) for s in here if s.sop_uid}
-        if not slices:
+        if not slices and not images:
             raise InputError("the series has gone since the folder was looked over: look again")
-        return series_from_slices(seen.name, slices, broken)
+        return one_of_each(([series_from_slices(seen.name, slices, broken)] if slices else []) + images)[0]
 
     @guarded
     def folders_of(self, beginning: str) -> list[Path]:
@@ -202,11 +201,11 @@ class HeaderIndex:
             parts[name] = _Part(kind, study, mark, changed, len(held), at)
 
         series = by_series(s for kept in headers.slices.values() for s in kept)
-        for name, slices in series.items():
-            study = next((s.study_uid for s in slices if s.study_uid), None) or name
-            add(name, "series", study, {s.path.name for s in slices} | headers.broken)
+        files = {name: {s.path.name for s in slices} | headers.broken for name, slices in series.items()}
         for image in headers.images.values():
-            add(image.uid, "series", image.uid, {p.name for p in image.files})
+            files.setdefault(image.uid, set()).update(p.name for p in image.files)
+        for name, own in files.items():
+            add(name, "series", next((s.study_uid for s in series.get(name, ()) if s.study_uid), name), own)
         for name in filter(_is_archive, entries):
             token = self.token(folder / name)
             add(token, "archive", token, {name}, folder / name)
@@ -267,7 +266,7 @@ def _seen(name: str, held: list[tuple[Path, _Part]]) -> Seen:
     return Seen(
         name=name,
         kind=first.kind,
-        study=min(part.study for _, part in held),
+        study=min({part.study for _, part in held} - {name}, default=name),
         mark=mark,
         changed_ns=max(part.changed_ns for _, part in held),
         files=sum(part.files for _, part in held),

@@ -58,7 +58,10 @@ def image_series(path: Path) -> FoundSeries:
     extent = g.shape_zyx[z] * g.spacing_zyx[z]
     why: str | None = None
     unless: Unless = "never"
-    if extent < LEAST_CHEST_MM:
+    if not header.signed:
+        why = "not Hounsfield units: no voxel can be negative; a label map, or a scan that is yet to be rescaled"
+        unless = "rescaled"
+    elif extent < LEAST_CHEST_MM:
         why, unless = f"covers {extent:.0f} mm, a part of a chest ({LEAST_CHEST_MM:.0f} mm at least)", "partial"
     return FoundSeries(
         uid=image_uid(path) or _pseudonym(path),
@@ -73,7 +76,6 @@ def image_series(path: Path) -> FoundSeries:
         kernel=None,
         extent_mm=extent,
         orientation="axial",
-        elsewhere=not header.signed,
         why_not=why,
         unless=unless,
     )

@@ -52,6 +52,20 @@ def test_the_found_series_is_what_reading_the_folder_gives(index: HeaderIndex, t
     assert HeaderIndex(index.folder, index.token).found(seen) == plain
 
 
+@pytest.mark.parametrize("folder", ["a-first", "DOE^1/ct", "labels"])
+def test_a_label_map_named_after_its_scan_does_not_stand_for_it(index: HeaderIndex, tree: Path, folder: str) -> None:
+    """As `hounsfield phantoms`, LUNA16's lung masks and most tools that segment name them."""
+    (plain,) = find_series(tree / "DOE^1")
+    (tree / folder).mkdir(exist_ok=True)
+    image = sitk.GetImageFromArray((HU > 0).astype(np.uint8))
+    sitk.WriteImage(image, str(tree / folder / f"{SERIES}.1.nii.gz"))
+    seen = index.look([tree]).seen
+    assert len(seen) == 3
+    assert seen[f"{SERIES}.1"].study == "1.2.3.1"
+    assert index.found(seen[f"{SERIES}.1"]) == plain
+    assert [f for f in find_series(tree) if f.uid == plain.uid] == [plain]
+
+
 def test_only_what_changed_is_opened_and_only_its_series_is_marked(index: HeaderIndex, tree: Path) -> None:
     before = index.look([tree]).seen
     victim = next((tree / "DOE^1" / "ct").iterdir())

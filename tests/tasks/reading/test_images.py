@@ -136,6 +136,20 @@ def test_label_maps_beside_a_scan_are_not_taken_for_it(tmp_path: Path) -> None:
 # -- one clear line ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.int16])
+def test_a_label_map_named_after_its_scan_does_not_stand_for_it(tmp_path: Path, kind: type) -> None:
+    """LUNA16 keeps lung masks, packed, under the names of its scans."""
+    import SimpleITK as sitk
+
+    for folder, voxels in (("seg-lungs-LUNA16", (chest() > -500).astype(kind)), ("subset0", chest())):
+        (tmp_path / folder).mkdir()
+        path = write(tmp_path / folder / f"{LUNA_UID}.mhd", voxels)
+        if folder != "subset0":
+            sitk.WriteImage(sitk.ReadImage(str(path)), str(path), useCompression=True)
+    (found,) = find_series(tmp_path)
+    assert (found.uid, found.files[0].parent.name) == (LUNA_UID, "subset0")
+
+
 def test_four_dimensions(tmp_path: Path) -> None:
     for suffix in (".nii", ".nii.gz", ".mha", ".nrrd"):
         import SimpleITK as sitk
