@@ -29,7 +29,7 @@ from flows.progress import Progress
 from flows.scan_job import Job, Result, Settings
 from flows.settle import open_index, open_store, settle
 from tasks.line import parse_params
-from tasks.reading.header_index import HeaderIndex, Look
+from tasks.reading.header_index import LAYOUT, HeaderIndex, Look
 from tasks.reading.read import READER
 
 Folders = Annotated[
@@ -136,8 +136,9 @@ def partial_of(given: Settings) -> bool:
 
 
 def fingerprint(given: Settings, series: str) -> str:
-    """Of what decides whether a scan is refused: the parameters and the series policy, not the weights."""
-    return hashlib.blake2b(json.dumps([given.params, series], sort_keys=True).encode(), digest_size=8).hexdigest()
+    """Of what decides whether a scan is refused: parameters, series policy, what reads and judges it; not the weights."""
+    decides = [given.params, series, LAYOUT, dict(given.versions)]
+    return hashlib.blake2b(json.dumps(decides, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def looked(look: Look, due: int, counts: dict[str, int]) -> str:

@@ -10,7 +10,9 @@ from dataclasses import replace
 import pytest
 
 from artifacts.ledger import Entry
+from flows.inbox import fingerprint
 from flows.inbox_policy import FIRST_RETRY_S, LAST_RETRY_S, Policy, decide, in_hand, retry_after_s
+from flows.scan_job import Settings
 from tasks.reading.header_index import HeaderIndex
 from tests.tasks.reading.small_dicom import SERIES, chest, write_series
 
@@ -224,3 +226,12 @@ def test_a_look_over_another_inbox_leaves_the_back_off_of_this_one_alone(inbox, 
     assert (other.written, other.dropped) == ([], [])
     assert inbox.run(after_s=1) == []
     assert inbox.rows == before
+
+
+def test_a_newer_version_that_reads_or_judges_otherwise_gives_a_refused_scan_another_chance(monkeypatch):
+    given = Settings("phantom", {"nodule": "a"}, "store", "id")
+    before = fingerprint(given, "best")
+    assert fingerprint(replace(given, checkpoints={"nodule": "b"}), "best") == before  # no weights decide it
+    assert fingerprint(replace(given, versions=dict(given.versions) | {"outline": 99}), "best") != before
+    monkeypatch.setattr("flows.inbox.LAYOUT", "another")
+    assert fingerprint(given, "best") != before
