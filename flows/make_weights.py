@@ -10,7 +10,7 @@ from the classifier's weights.  3. Phantoms that no training saw settle the clas
 ``--segmenter SET`` keeps the segmenter of a set: all phantoms are cut with what it proposes, the classifiers alone are trained.
 ``--start SET --only ROLE`` lets one network of a set learn on, from phantoms and what its segmenter proposes in them; the others
 are kept.
-``--beside SET`` puts the nodule classifier of a set beside the new one: what is a nodule to either of them is one.
+``--beside SET`` puts the nodule classifier of a set beside the new one: their mean answers (``flows.join_weights`` joins others).
 ``--more 80 --more-minutes 60`` goes on with a second round: further phantoms, what the first segmenter proposes in them, and the
 three trainings go on from the first ones' weights with all that was cut in both rounds.
 
@@ -37,10 +37,10 @@ from typing import Any
 import torch
 
 from artifacts.checkpoint import ROLES, Card, Checkpoint, Role, read_checkpoint, write_checkpoint
-from artifacts.errors import WeightsError
 from artifacts.store import Ref, Store
 from artifacts.trained import Trained
 from flows.console import measured
+from flows.join_weights import joined, members_of
 from flows.phantom_cuts import in_processes
 from tasks.line import Line
 from tasks.phantom_examples import phantom_examples
@@ -167,7 +167,7 @@ def main() -> None:
     parser.add_argument("--segmenter", type=Path, help="a weights set whose segmenter is kept: the classifiers alone are trained")
     parser.add_argument("--start", type=Path, help="a weights set of which the network of --only learns on; the others are kept")
     parser.add_argument("--only", choices=ROLES, help="with --start: which one")
-    parser.add_argument("--beside", type=Path, help="a weights set whose nodule classifier is asked too; the surer one counts")
+    parser.add_argument("--beside", type=Path, help="a weights set whose nodule classifier is asked too; the mean counts")
     parser.add_argument("--more", type=int, default=0, help="phantoms of a second round that goes on from the first; 0: none")
     parser.add_argument("--more-minutes", type=float, default=60, help="about how long the second round trains")
     asked = parser.parse_args()
@@ -184,7 +184,8 @@ def main() -> None:
     else:
         trained = train_all(run)
     if run.beside:
-        trained["nodule"] = paired(run, trained["nodule"], read_checkpoint(run.beside, "nodule"))
+        both = (trained["nodule"], read_checkpoint(run.beside, "nodule"))
+        trained["nodule"] = write_checkpoint(run.unfinished, *joined((c, m) for c in both for m in members_of(c)))
     release(run, trained)
 
 
@@ -271,22 +272,6 @@ def recipe(run: Run, again: bool) -> dict[str, Params]:
         "train-nodule": TrainNoduleParams(**common("nodule"), arguments=arguments),
         "train-malignancy": TrainMalignancyParams(**common("malignancy"), arguments=arguments, tuned="later"),
     }
-
-
-def paired(run: Run, new: Checkpoint, known: Checkpoint) -> Checkpoint:
-    """Both classifiers in one network, which answers with the surer of them. WeightsError where they cannot be joined."""
-    both = (new, known)
-    if known.card.architecture != "resnet3d" or known.card.input != new.card.input:
-        raise WeightsError("--beside wants a set whose nodule classifier is a resnet3d that looks at the same crops")
-    card = new.card.model_copy(
-        update={
-            "architecture": "resnet3d-pair",
-            "arguments": {"members": [c.card.arguments for c in both]},
-            "training": {**new.card.training, "beside": known.card.training},
-        }
-    )
-    tensors = {f"members.{k}.{name}": value for k, c in enumerate(both) for name, value in c.tensors().items()}
-    return write_checkpoint(run.unfinished, card, tensors)
 
 
 def first_cut(work: Path, source: TrainingSource) -> tuple[Ref, Ref]:

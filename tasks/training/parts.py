@@ -219,7 +219,7 @@ def about(
 
 def before(card: dict[str, Any]) -> dict[str, Any]:
     """Of the network that a training started from: its name, and the scans it had seen, which the new one has seen too."""
-    known = ("data", "split", "steps", "seed", "precision", "params", "minutes", "hardware", "started_from")
+    known = ("data", "split", "steps", "seed", "precision", "params", "minutes", "hardware", "started_from", "beside")
     return {"name": card["name"], **{k: v for k, v in card["training"].items() if k in known}}
 
 

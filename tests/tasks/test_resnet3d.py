@@ -34,6 +34,16 @@ def test_of_a_pair_the_surer_answers_for_each_crop():
     assert 0 < (alone[0] > alone[1]).sum() < 64, "each is the surer one of some"
 
 
+def test_of_a_pair_the_mean_of_the_probabilities_is_the_answer():
+    torch.manual_seed(0)
+    pair = build("resnet3d-pair", members=[{"widths": [4, 8], "strides": [2, 1, 2]}] * 3, answer="mean").eval()
+    x = torch.randn(16, 1, 16, 16, 16)
+    with torch.no_grad():
+        alone = torch.stack([member(x).softmax(1) for member in pair.members])
+        assert torch.allclose(pair(x).softmax(1), alone.mean(0), atol=1e-6)
+    assert alone.std(0).min() > 1e-4, "they differ"
+
+
 @pytest.mark.parametrize(("tuned", "held"), [("all", 0), ("later", 1), ("last", 2)])
 def test_of_a_pair_the_later_blocks_of_each_member_are_tuned(tuned, held):
     pair = build("resnet3d-pair", members=[{"widths": [4, 8, 8], "strides": [2, 1, 2, 2]}] * 2)

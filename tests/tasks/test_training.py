@@ -19,6 +19,7 @@ from artifacts.examples import ORIGINS as OF_EXAMPLES
 from artifacts.findings import Finding
 from artifacts.patches import ORIGINS as OF_PATCHES
 from artifacts.rows import Rows, write_rows
+from flows.join_weights import members_of
 from tasks.nets import load_network
 from tasks.phantom import PhantomNodule
 from tasks.phantom_examples import PhantomExamplesParams, phantom_examples
@@ -294,7 +295,8 @@ def test_make_weights_can_train_one_network_on_and_keep_the_others(role: Role, t
 @pytest.mark.slow
 def test_make_weights_can_keep_a_segmenter_and_train_the_classifiers_alone(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "flows.make_weights", "--small", "--phantoms", "2", "--tests", "1", "--minutes", "0.1"]
-    command += ["--segmenter", str(SHIPPED), "--workers", "1", "--out", str(tmp_path / "w"), "--work", str(tmp_path / "work")]
+    command += ["--segmenter", str(SHIPPED), "--beside", str(SHIPPED)]
+    command += ["--workers", "1", "--out", str(tmp_path / "w"), "--work", str(tmp_path / "work")]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert "train-nodule ran" in done
     assert "train-segmenter" not in done
@@ -304,3 +306,5 @@ def test_make_weights_can_keep_a_segmenter_and_train_the_classifiers_alone(tmp_p
     card = read_checkpoint(tmp_path / "w", "nodule").card
     assert card.training["split"]["train"] == ["phantom-1000000", "phantom-1000001"]
     assert "segmenter" not in card.training["seeds_first_last"]
+    assert len(card.arguments["members"]) == 1 + len(members_of(read_checkpoint(SHIPPED, "nodule")))
+    assert card.training["beside"]["split"] == read_checkpoint(SHIPPED, "nodule").card.training["split"]

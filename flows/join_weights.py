@@ -1,0 +1,115 @@
+"""Make one weights set of parts of others: a segmenter, a grader, and a nodule classifier that is the mean of several.
+
+    python -m flows.join_weights --segmenter A --nodule B --nodule A --malignancy C --out weights/D
+    python -m flows.join_weights … --nodule B:0 --nodule A:1      # one member each of classifiers joined before
+
+Classifiers that learnt apart err apart: their mean is more often right than each. They must look at the same crops. What the
+cards told of the old sets as a whole goes; ``python -m benchmarks.held_out --weights weights/D --settle 1`` measures the new one
+and settles its threshold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from artifacts.checkpoint import ROLES, Checkpoint, Role, read_checkpoint, write_checkpoint
+from artifacts.errors import HounsfieldError, WeightsError
+
+WHOLE_SET = ("whole_line_test", "held_out")  # metrics of a card that the other networks of its set had a part in
+
+Member = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]  # arguments of a resnet3d, its tensors, how it was trained
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
+    parser.add_argument("--segmenter", type=Path, required=True, help="the set whose segmenter it is")
+    parser.add_argument("--nodule", action="append", required=True, help="SET, or SET:N, one member of a pair (again for more)")
+    parser.add_argument("--malignancy", type=Path, required=True, help="the set whose grader it is")
+    parser.add_argument("--out", type=Path, required=True, help="the set to write")
+    asked = parser.parse_args()
+    try:
+        join(asked.segmenter, asked.nodule, asked.malignancy, asked.out)
+    except HounsfieldError as e:
+        parser.error(str(e))
+    print(f"written to {asked.out}: try `hounsfield screen PATH --weights {asked.out.name}`")
+
+
+def join(segmenter: Path, nodules: Sequence[str], malignancy: Path, out: Path) -> None:
+    """Write the set; everything is read before anything is written, so ``out`` may be one of the sets. Raises WeightsError."""
+    whole: dict[Role, Checkpoint] = {
+        "segmenter": read_checkpoint(segmenter, "segmenter"),
+        "malignancy": read_checkpoint(malignancy, "malignancy"),
+    }
+    kept = {role: (c.card, c.tensors()) for role, c in whole.items()}
+    card, tensors = joined([member for text in nodules for member in members_called(text)])
+    for role in ROLES:
+        old, values = (card, tensors) if role == "nodule" else kept[role]
+        metrics = {k: v for k, v in old.metrics.items() if k not in WHOLE_SET}
+        write_checkpoint(out, old.model_copy(update={"metrics": metrics}), values)
+
+
+def members_called(text: str) -> list[tuple[Checkpoint, Member]]:
+    """Of the nodule classifier of ``SET`` all members, of ``SET:N`` that one."""
+    match = re.fullmatch(r"(.+?)(?::([0-9]+))?", text)
+    folder, wanted = (match[1], match[2]) if match else (text, None)
+    checkpoint = read_checkpoint(Path(folder), "nodule")
+    members = members_of(checkpoint)
+    if wanted is not None and int(wanted) >= len(members):
+        raise WeightsError(f"the nodule classifier of {Path(folder).name} has {len(members)} members, counted from 0")
+    return [(checkpoint, m) for m in (members if wanted is None else [members[int(wanted)]])]
+
+
+def members_of(checkpoint: Checkpoint) -> list[Member]:
+    """The ``resnet3d`` networks in it, one or several."""
+    card, tensors = checkpoint.card, checkpoint.tensors()
+    if card.architecture == "resnet3d":
+        return [(card.arguments, tensors, dict(card.training))]
+    if card.architecture != "resnet3d-pair":
+        raise WeightsError(f"'{card.name}' is a {card.architecture}: resnet3d classifiers can be joined")
+    trained = trainings(card.training)
+    members = []
+    for k, arguments in enumerate(card.arguments["members"]):
+        start = f"members.{k}."
+        own = {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
+        members.append((arguments, own, trained[k] if k < len(trained) else {}))
+    return members
+
+
+def trainings(training: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """How each member was trained, as a card says it: of the first, and ``beside`` it of the others."""
+    own = {k: v for k, v in training.items() if k != "beside"}
+    return [own, *trainings(training["beside"])] if "beside" in training else [own]
+
+
+def side_by_side(ones: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What ``trainings`` takes apart."""
+    return ones[0] | ({"beside": side_by_side(ones[1:])} if len(ones) > 1 else {})
+
+
+def joined(ones: Iterable[tuple[Checkpoint, Member]]) -> tuple[Any, dict[str, Any]]:
+    """Card and tensors of the network that answers with the mean of all. WeightsError where they look at different crops."""
+    ones = list(ones)
+    card = ones[0][0].card
+    for other, _ in ones[1:]:
+        if other.card.input != card.input:
+            raise WeightsError(f"'{card.name}' and '{other.card.name}' do not look at the same crops: they cannot be joined")
+    if len(ones) == 1:
+        arguments, tensors, training = ones[0][1]
+        return card.model_copy(update={"architecture": "resnet3d", "arguments": arguments, "training": training}), tensors
+    update = {
+        "architecture": "resnet3d-pair",
+        "arguments": {"members": [arguments for _, (arguments, _, _) in ones], "answer": "mean"},
+        "training": side_by_side([training for _, (_, _, training) in ones]),
+        "metrics": {},
+        "temperature": 1.0,
+    }
+    tensors = {f"members.{k}.{name}": value for k, (_, (_, own, _)) in enumerate(ones) for name, value in own.items()}
+    return card.model_copy(update=update), tensors
+
+
+if __name__ == "__main__":
+    main()
