@@ -22,6 +22,7 @@ from artifacts.rows import Rows, write_rows
 from flows.join_weights import members_of
 from tasks.nets import load_network
 from tasks.phantom import PhantomNodule
+from tasks.phantom.splits import HELD_OUT
 from tasks.phantom_examples import PhantomExamplesParams, phantom_examples
 from tasks.phantom_patches import PhantomPatchesParams, phantom_patches
 from tasks.training.augment import AugmentParams
@@ -70,7 +71,19 @@ def test_shipped_cards_tell_how_they_were_made_and_that_results_are_synthetic(ro
     assert card["licence"] == "Apache-2.0"
     assert "phantom" in card["training"]["data"]
     assert {"command", "hardware", "minutes", "torch"} <= set(card["training"])
-    assert card["metrics"]["whole_line_test"]["synthetic"] is True
+    measured = [card["metrics"][k] for k in ("whole_line_test", "held_out") if k in card["metrics"]]
+    assert measured
+    assert all(m["synthetic"] is True for m in measured)
+
+
+@pytest.mark.parametrize("role", ["segmenter", "nodule", "malignancy"])
+def test_no_held_out_phantom_was_seen_by_what_ships_or_by_what_it_was_made_of(role: str) -> None:
+    parts, trained_on = [read_checkpoint(SHIPPED, role).card.training], set()
+    for part in parts:
+        trained_on |= {uid for scans in part["split"].values() for uid in scans}
+        parts += [part[k] for k in ("started_from", "beside") if k in part]
+    assert len(trained_on) > 40
+    assert not trained_on & {f"phantom-{seed}" for seed in HELD_OUT}
 
 
 def test_batches_are_balanced_and_use_everything() -> None:
