@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from artifacts.checkpoint import ROLES, Checkpoint, Role, read_checkpoint, write_checkpoint
+from artifacts.checkpoint import ROLES, Card, Checkpoint, Role, read_checkpoint, write_checkpoint
 from artifacts.errors import HounsfieldError, WeightsError
 
 WHOLE_SET = ("whole_line_test", "held_out")  # metrics of a card that the other networks of its set had a part in
@@ -90,7 +90,7 @@ def side_by_side(ones: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return ones[0] | ({"beside": side_by_side(ones[1:])} if len(ones) > 1 else {})
 
 
-def joined(ones: Iterable[tuple[Checkpoint, Member]]) -> tuple[Any, dict[str, Any]]:
+def joined(ones: Iterable[tuple[Checkpoint, Member]]) -> tuple[Card, dict[str, Any]]:
     """Card and tensors of the network that answers with the mean of all. WeightsError where they look at different crops."""
     ones = list(ones)
     card = ones[0][0].card
