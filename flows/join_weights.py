@@ -11,15 +11,12 @@ and settles its threshold.
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from artifacts.checkpoint import ROLES, Card, Checkpoint, Role, read_checkpoint, write_checkpoint
+from artifacts.checkpoint import Card, Checkpoint, read_checkpoint, write_checkpoint
 from artifacts.errors import HounsfieldError, WeightsError
-
-WHOLE_SET = ("whole_line_test", "held_out")  # metrics of a card that the other networks of its set had a part in
 
 Member = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]  # arguments of a resnet3d, its tensors, how it was trained
 
@@ -40,27 +37,28 @@ def main() -> None:
 
 def join(segmenter: Path, nodules: Sequence[str], malignancy: Path, out: Path) -> None:
     """Write the set; everything is read before anything is written, so ``out`` may be one of the sets. Raises WeightsError."""
-    whole: dict[Role, Checkpoint] = {
-        "segmenter": read_checkpoint(segmenter, "segmenter"),
-        "malignancy": read_checkpoint(malignancy, "malignancy"),
-    }
-    kept = {role: (c.card, c.tensors()) for role, c in whole.items()}
-    card, tensors = joined([member for text in nodules for member in members_called(text)])
-    for role in ROLES:
-        old, values = (card, tensors) if role == "nodule" else kept[role]
-        metrics = {k: v for k, v in old.metrics.items() if k not in WHOLE_SET}
-        write_checkpoint(out, old.model_copy(update={"metrics": metrics}), values)
+    whole = read_checkpoint(segmenter, "segmenter"), read_checkpoint(malignancy, "malignancy")
+    parts = [(c.card, c.tensors()) for c in whole]
+    parts.append(joined([member for text in nodules for member in members_called(text)]))
+    for card, tensors in parts:
+        write_checkpoint(out, card.model_copy(update={"metrics": own_metrics(card)}), tensors)
+
+
+def own_metrics(card: Card) -> dict[str, Any]:
+    """What a card says of its network alone: not what the other networks of its set had a part in."""
+    return {k: v for k, v in card.metrics.items() if k not in ("whole_line_test", "held_out")}
 
 
 def members_called(text: str) -> list[tuple[Checkpoint, Member]]:
     """Of the nodule classifier of ``SET`` all members, of ``SET:N`` that one."""
-    match = re.fullmatch(r"(.+?)(?::([0-9]+))?", text)
-    folder, wanted = (match[1], match[2]) if match else (text, None)
+    folder, colon, number = text.rpartition(":")
+    if not (colon and number.isdecimal()):
+        folder, number = text, ""
     checkpoint = read_checkpoint(Path(folder), "nodule")
     members = members_of(checkpoint)
-    if wanted is not None and int(wanted) >= len(members):
+    if number and int(number) >= len(members):
         raise WeightsError(f"the nodule classifier of {Path(folder).name} has {len(members)} members, counted from 0")
-    return [(checkpoint, m) for m in (members if wanted is None else [members[int(wanted)]])]
+    return [(checkpoint, m) for m in ([members[int(number)]] if number else members)]
 
 
 def members_of(checkpoint: Checkpoint) -> list[Member]:
@@ -91,7 +89,10 @@ def side_by_side(ones: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def joined(ones: Iterable[tuple[Checkpoint, Member]]) -> tuple[Card, dict[str, Any]]:
-    """Card and tensors of the network that answers with the mean of all. WeightsError where they look at different crops."""
+    """Card and tensors (float32, as each had them) of the network that answers with the mean of all.
+
+    WeightsError where they look at different crops.
+    """
     ones = list(ones)
     card = ones[0][0].card
     for other, _ in ones[1:]:

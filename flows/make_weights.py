@@ -40,7 +40,7 @@ from artifacts.checkpoint import ROLES, Card, Checkpoint, Role, read_checkpoint,
 from artifacts.store import Ref, Store
 from artifacts.trained import Trained
 from flows.console import measured
-from flows.join_weights import joined, members_of
+from flows.join_weights import joined, members_of, own_metrics
 from flows.phantom_cuts import in_processes
 from tasks.line import Line
 from tasks.phantom_examples import phantom_examples
@@ -315,8 +315,7 @@ def release(run: Run, trained: dict[Role, Checkpoint]) -> None:
     for role, checkpoint in trained.items():
         card = checkpoint.card
         new = how(run) if role in run.trains else {}
-        own_metrics = {k: v for k, v in card.metrics.items() if k != "held_out"}  # that was of the set it comes from
-        done = {"metrics": {**own_metrics, "whole_line_test": metrics}, "training": card.training | new}
+        done = {"metrics": own_metrics(card) | {"whole_line_test": metrics}, "training": card.training | new}
         own = {"threshold": threshold} if role == "nodule" else {}
         write_checkpoint(run.out, card.model_copy(update=done | own), checkpoint.tensors())
     run.say(f"written to {run.out}: try `hounsfield screen PATH --weights {run.out.name}`")
