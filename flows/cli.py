@@ -275,14 +275,27 @@ def main() -> None:
     except Exception as e:
         if hasattr(e, "format_message"):  # click's own: a usage error
             if message := e.format_message():
-                complain(f"{message} (see `hounsfield --help`)")
+                asked = getattr(getattr(e, "ctx", None), "command_path", "hounsfield")
+                complain(f"{message} (see `{asked} --help`)")
             code = 2
         elif os.environ.get("HOUNSFIELD_DEBUG"):
             raise
         else:
             complain(f"unexpected {type(e).__name__}; {kept(e)}; HOUNSFIELD_DEBUG=1 shows it here")
             code = 1
-    sys.exit(code or 0)
+    leave(code or 0)
+
+
+def leave(code: int) -> None:
+    """Ends the process: at once where its Prefect server has gone, for Prefect would send it its last words for minutes."""
+    if code and "prefect" in sys.modules:
+        from artifacts.publish import server_there
+
+        if not server_there():
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    sys.exit(code)
 
 
 def complain(line: str) -> None:
