@@ -20,6 +20,7 @@ from tasks.reading.stacking import Levels, Stack, levels
 from tasks.stage import Params, stage
 
 THICK_MM = 3.0
+MOST_FIELD_MM = 2000.0  # the widest scanner sees less than half of it
 NAMED = 5  # slices named one by one in a message
 MOST_REPEATED = 0.25  # of the slices, where the repeated ones differ: two scans in one
 
@@ -67,6 +68,7 @@ def load(scan: RawScan, params: LoadParams = LoadParams()) -> Volume:
         raise ScanRefused("the scan is one slice: a stack of slices is needed")
     qc = list(scan.qc)
     _refuse_other_units(scan.hu)
+    _check_field(scan)
     scan = _without_repeated(scan, qc)
     stack = Stack.of(scan.places_lps_mm, scan.row_lps, scan.column_lps)
     grid = levels(stack.along_mm)
@@ -92,6 +94,15 @@ def load(scan: RawScan, params: LoadParams = LoadParams()) -> Volume:
 def _refuse_other_units(hu: NDArray[np.int16]) -> None:
     if why := why_not_hu(hu):
         raise ScanRefused(f"not Hounsfield units: {why}; give the scan as the scanner wrote it, rescaled to HU")
+
+
+def _check_field(scan: RawScan) -> None:
+    y, x = (n * d for n, d in zip(scan.hu.shape[1:], scan.spacing_yx, strict=True))
+    if max(y, x) > MOST_FIELD_MM:
+        raise ScanRefused(
+            f"the slices are {y:.0f} x {x:.0f} mm wide: at most {MOST_FIELD_MM:.0f} mm are taken; repair the pixel spacing in "
+            "the header"
+        )
 
 
 def _without_repeated(scan: RawScan, qc: list[QCFinding]) -> RawScan:

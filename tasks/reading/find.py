@@ -12,7 +12,7 @@ from artifacts.errors import InputError
 from tasks.reading.choose import choose_series
 from tasks.reading.found import PSEUDONYM, FoundSeries, one_of_each, series_from_slices
 from tasks.reading.frames import frames_of, is_multi_frame
-from tasks.reading.header import BrokenHeader, RawHeader, read_header
+from tasks.reading.header import HEAD, BrokenHeader, RawHeader, is_directory, read_header
 from tasks.reading.images import IMAGE_SUFFIXES, image_series, image_suffix
 from tasks.reading.slices import SliceHeader, slice_of
 
@@ -20,6 +20,7 @@ __all__ = ["FoundSeries", "choose_series", "find_series"]
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
+APART = (".nhdr", ".hdr")  # headers of NRRD and Analyze whose voxels lie in another file
 OUR_REPORT = {"report.json", "nodules.nii.gz"}  # written into a scan's folder, not to be taken for a scan
 
 
@@ -40,12 +41,28 @@ def find_series(source: Path) -> list[FoundSeries]:
         if total:
             claim = "1 file claims" if total == 1 else f"{total} files claim"
             raise InputError(f"{claim} to be DICOM, but none can be read: cut short or damaged")
-        packed = sum(f.suffix.lower() in ARCHIVES for f in files)
-        if packed:
-            raise InputError(f"no file in it is a CT, and what is packed in it ({packed}) stays packed: unpack it first")
-        what = "no file in it is a CT" if files else _why_no_file(source)
-        raise InputError(f"{what}: give a folder of DICOM, a zip, or one of {', '.join(IMAGE_SUFFIXES)}")
+        raise InputError(_why_no_ct(source, files))
     return one_of_each(found)
+
+
+def _why_no_ct(source: Path, files: list[Path]) -> str:
+    """Of files among which there is neither DICOM nor an image."""
+    packed = sum(f.suffix.lower() in ARCHIVES for f in files)
+    if packed and source.is_file():
+        return "an archive of this kind stays packed: unpack it and give the folder, or pack it as .zip"
+    if packed:
+        return f"no file in it is a CT, and what is packed in it ({packed}) stays packed: unpack it first"
+    if any(f.suffix.lower() in APART for f in files):
+        return "an image whose voxels lie in another file than its header (.nhdr, .hdr) is not read: save it as one .nrrd or .nii"
+    if any(is_directory(_head(f)) for f in files if f.name.upper() == "DICOMDIR"):
+        return "a DICOMDIR is here without the images that it lists: copy the whole disc"
+    what = "no file in it is a CT" if files else _why_no_file(source)
+    return f"{what}: give a folder of DICOM, a zip, or one of {', '.join(IMAGE_SUFFIXES)}"
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as f:
+        return f.read(HEAD)
 
 
 def _why_no_file(source: Path) -> str:
@@ -69,7 +86,9 @@ def files_in(source: Path) -> list[Path]:
         files += [Path(folder, n) for n in names if not n.startswith(".") and not (ours and n in OUR_REPORT)]
     files = [f for f in files if os.path.isfile(f)]
     if closed and not files:
-        raise InputError("the folder cannot be read: its permissions do not let you in")
+        if isinstance(closed[0], PermissionError):
+            raise InputError("the folder cannot be read: its permissions do not let you in")
+        raise InputError(f"the folder cannot be read ({closed[0].strerror}): copy the scan to another place")
     return files
 
 

@@ -165,7 +165,7 @@ def _without_stack(uid: str, slices: list[SliceHeader], broken: int) -> FoundSer
 
 def _why_no_stack(slices: list[SliceHeader]) -> str:
     if all(s.cut_short for s in slices):
-        return "its files are cut short"
+        return "its files are cut short, or hold no pixels that can be read"
     if not any(s.readable for s in slices):
         return "its rescale slope and intercept are zero, negative, absurd or no numbers: repair the headers"
     return "its slices carry no position, orientation or spacing"

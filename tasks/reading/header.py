@@ -277,7 +277,7 @@ def _locate_pixels(header: RawHeader, tail: bytes, at: int, order: str) -> None:
     if (group, element) != (0x7FE0, 0x0010):
         return
     header.has_pixels = True
-    explicit = header.transfer_syntax != IMPLICIT
+    explicit = tail[4:6] in (b"OW", b"OB")  # whatever the file meta says; as a length either would be odd, and none is
     length = struct.unpack(f"{order}I", tail[8:12] if explicit else tail[4:8])[0]
     if length != UNDEFINED:
         header.pixels_at = at + (12 if explicit else 8)

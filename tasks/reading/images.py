@@ -29,6 +29,7 @@ CHECKS = {"mhd": check_metaimage, "nifti": check_nifti, "nrrd": check_nrrd}
 UID_STEM = re.compile(r"1\.[0-9](\.(0|[1-9][0-9]*)){5,}|2\.25\.[1-9][0-9]{19,38}")  # digits and dots alone may be dates
 HEAD, SAMPLES, SAMPLE = 65536, 64, 4096
 SAME_PLACE_MM = 0.5
+NOT_UNIT, NOT_PERPENDICULAR = 0.01, 0.01  # headers round
 FREE_BYTES, MOST_EXPANSION = 2**29, 200  # a CT of half a gigabyte may be all air; no larger one packs so well
 
 
@@ -191,9 +192,21 @@ def geometry_of(image: Any) -> Geometry:
         )
     directions = tuple(tuple(float(v) for v in direction[:3, k]) for k in (2, 1, 0))
     try:
-        return Geometry(shape, (spacing[2], spacing[1], spacing[0]), origin[:3], directions)  # type: ignore[arg-type]
+        geometry = Geometry(shape, (spacing[2], spacing[1], spacing[0]), origin[:3], directions)  # type: ignore[arg-type]
     except ValueError:
         raise InputError("the image has zero or negative spacing, or axes that do not span space: repair its header") from None
+    _check_axes(geometry)
+    return geometry
+
+
+def _check_axes(g: Geometry) -> None:
+    """Slices may lean; what lies in their plane may not."""
+    (x, _), (y, _), _ = g.patient_axes
+    axes = np.array(g.directions_zyx)
+    if np.abs(np.linalg.norm(axes, axis=1) - 1).max() > NOT_UNIT or abs(axes[x] @ axes[y]) > NOT_PERPENDICULAR:
+        raise InputError(
+            "the image's axes are no perpendicular unit vectors (sheared or scaled): resample it, or repair its header"
+        )
 
 
 def _check_expansion(path: Path, claimed_bytes: int) -> None:

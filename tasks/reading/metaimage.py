@@ -62,6 +62,8 @@ def check_metaimage(path: Path) -> bool:
     """Whether its voxels are signed. Raises InputError (or ValueError) on what SimpleITK would pass over."""
     fields = header_fields(path)
     sizes = _sizes(fields)
+    if len(sizes) != int(fields["NDims"]) or int(fields.get("HeaderSize", 0)) < -1:
+        raise ValueError
     if len(sizes) < 3:
         raise InputError(f"the image has {len(sizes)} dimensions: give one volume, three dimensions")
     text = fields.get("ElementSpacing") or fields.get("ElementSize")

@@ -29,10 +29,14 @@ LAYOUTS = {
 TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 UNSIGNED = frozenset((2, 512, 768, 1280))
 MILLIMETRES_OR_UNSAID = (0, 2)
+MOST_OFFSET = 2**31
+GZIP = b"\x1f\x8b"
 
 
 def check_nifti(path: Path) -> bool:
     """Whether its values can be below zero. Raises InputError."""
+    if _packed(path) and not path.name.lower().endswith(".gz"):
+        raise InputError("the file is packed with gzip and its name does not say so: name it .nii.gz")
     try:
         with _open(path) as f:
             read = _Header.of(f.read(540))
@@ -59,6 +63,8 @@ def check_nifti(path: Path) -> bool:
         raise InputError("the NIfTI's affine (sform, qform) is no place of a patient, or no rotation: repair its header")
     if (read("units")[0] & 7) not in MILLIMETRES_OR_UNSAID:
         raise InputError("the NIfTI is not in millimetres (xyzt_units): save it in millimetres")
+    if not read.size <= read("vox_offset")[0] < MOST_OFFSET:  # false for NaN too
+        raise InputError("the NIfTI does not say where its voxels begin (vox_offset): save it as one file, or repair its header")
     _check_length(path, int(read("vox_offset")[0]), sizes, read("bitpix")[0])
     slope, inter = read("scale")
     return read("datatype")[0] not in UNSIGNED or (slope != 0 and inter < 0)
@@ -121,13 +127,16 @@ def _open(path: Path) -> Any:
 
 
 def _packed(path: Path) -> bool:
-    return path.name.lower().endswith(".gz")
+    """By content: browsers unpack what they fetch and leave it its name."""
+    with path.open("rb") as f:
+        return f.read(2) == GZIP
 
 
 @dataclass(frozen=True)
 class _Header:
     """Fields by name."""
 
+    size: int
     head: bytes
     order: str
     layout: dict[str, tuple[int, str]]
@@ -138,7 +147,7 @@ class _Header:
         for order in "<>":
             size = struct.unpack_from(order + "i", head)[0] if len(head) >= 348 else 0
             if size in LAYOUTS and len(head) >= size:
-                return cls(head, order, LAYOUTS[size])
+                return cls(size, head, order, LAYOUTS[size])
         raise ValueError
 
     def __call__(self, name: str) -> tuple:
@@ -156,7 +165,7 @@ def _check_length(path: Path, offset: int, sizes: tuple[int, ...], bits: int) ->
     voxels = 1
     for n in sizes:
         voxels *= n
-    need = max(offset, 0) + voxels * bits // 8
+    need = offset + voxels * bits // 8
     if _packed(path):  # gzip ends with the length of what its last member holds, modulo 2^32 (RFC 1952)
         with path.open("rb") as f:
             f.seek(-4, 2)

@@ -109,7 +109,7 @@ def _check_room(total: int, folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if total > free:
         raise StoreError(
-            f"the zip unpacks to {total / 1e9:.2f} GB and the disk of $HOUNSFIELD_HOME has {free / 1e9:.2f} GB free: "
+            f"the zip unpacks to {total / 1e6:.0f} MB and the disk of $HOUNSFIELD_HOME has {free / 1e6:.0f} MB free: "
             "make room, or unpack it elsewhere and give the folder"
         )
 

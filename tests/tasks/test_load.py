@@ -201,6 +201,12 @@ def test_thick_slices() -> None:
         load(scan_of(chest(20), np.arange(20) * 12.0))
 
 
+def test_slices_wider_than_any_scanner_sees_are_refused() -> None:
+    """Micrometres taken for millimetres: a grid of 3 mm over them would fill the memory."""
+    with pytest.raises(ScanRefused, match=r"280000 x 360000 mm wide: at most 2000 mm"):
+        load(scan_of(chest(), spacing_yx=(7000.0, 7500.0)))
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

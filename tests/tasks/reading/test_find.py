@@ -11,6 +11,7 @@ import pytest
 
 from artifacts.errors import InputError, ScanRefused
 from tasks.reading.find import FoundSeries, choose_series, find_series
+from tasks.reading.header import DIRECTORY
 from tasks.reading.read import read_scan
 from tests.tasks.reading.small_dicom import BIG_ENDIAN, EXPLICIT, SECRETS, SERIES, Place, chest, dataset, save, write_series
 
@@ -366,6 +367,36 @@ def test_of_two_kernels_in_one_series_the_same_one_is_kept_whatever_the_files_ar
 def test_archives_in_a_folder_are_said_to_be_closed(tmp_path: Path) -> None:
     (tmp_path / "scan.zip").write_bytes(b"PK")
     with pytest.raises(InputError, match=r"packed in it \(1\) stays packed: unpack it first"):
+        find_series(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["scan.tar.gz", "scan.7z", "scan.rar", "slice.dcm.gz"])
+def test_an_archive_that_is_no_zip_is_said_to_be_one(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"packed")
+    with pytest.raises(InputError, match=r"unpack it and give the folder, or pack it as \.zip"):
+        find_series(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["scan.nhdr", "scan.hdr"])
+def test_a_header_whose_voxels_lie_elsewhere_is_said_to_be_one(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"NRRD0004\n")
+    with pytest.raises(InputError, match=r"save it as one \.nrrd or \.nii"):
+        find_series(tmp_path)
+
+
+def test_a_dicomdir_without_its_images_is_said_to_be_one(tmp_path: Path) -> None:
+    (tmp_path / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM" + DIRECTORY)
+    with pytest.raises(InputError, match="copy the whole disc"):
+        find_series(tmp_path)
+
+
+def test_a_folder_too_deep_to_be_read_is_not_blamed_on_permissions(tmp_path: Path, monkeypatch) -> None:
+    def too_deep(top: Any, onerror: Any) -> list:
+        onerror(OSError(36, "File name too long", str(top)))
+        return []
+
+    monkeypatch.setattr("os.walk", too_deep)
+    with pytest.raises(InputError, match=r"cannot be read \(File name too long\)"):
         find_series(tmp_path)
 
 

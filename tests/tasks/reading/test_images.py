@@ -206,6 +206,10 @@ def test_metaimage_with_bad_spacing(tmp_path: Path, spacing: str) -> None:
         ("TransformMatrix", "nan 0 0 0 1 0 0 0 1"),
         ("TransformMatrix", "1 0 0 0 1 0"),
         ("TransformMatrix", "1 0 0 1 0 0 0 0 1"),
+        ("TransformMatrix", "1 0 0 0.5 1 0 0 0 1"),
+        ("TransformMatrix", "1.1 0 0 0 1.1 0 0 0 1.1"),
+        ("NDims", "4"),
+        ("HeaderSize", "x"),
         ("ElementToIntensityFunctionSlope", "2"),
         ("ElementToIntensityFunctionOffset", "-1024"),
         ("BinaryData", "False"),
@@ -297,6 +301,33 @@ def test_nifti_whose_affines_disagree_says_which_one_is_used(tmp_path: Path) -> 
 def test_nifti_with_sheared_axes_is_refused(tmp_path: Path) -> None:
     path = patched(write(tmp_path / "bad.nii", chest()), 252, "2h", 0, 1)
     assert "perpendicular" in refused(patched(path, SROW + 8, "f", 2.0))
+
+
+def test_metaimage_whose_slices_lean_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mha", chest())
+    path.write_bytes(path.read_bytes().replace(b"1 0 0 0 1 0 0 0 1", b"1 0 0 0 1 0 0 -0.5 0.8660254"))
+    assert "gantry-tilt" in [q.code for q in load(read(path)).qc]
+
+
+def test_nrrd_with_sheared_axes_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "bad.nrrd", chest())
+    path.write_bytes(path.read_bytes().replace(b"(0,7,0)", b"(2,7,0)"))
+    assert "perpendicular" in refused(path)
+
+
+@pytest.mark.parametrize("offset", [0.0, 347.0, -5.0, 1e30, np.inf, np.nan])
+def test_nifti_whose_voxels_begin_nowhere(tmp_path: Path, offset: float) -> None:
+    assert "vox_offset" in refused(patched(write(tmp_path / "bad.nii", chest()), 108, "f", offset))
+
+
+def test_nifti_that_a_browser_unpacked_and_left_its_name(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.nii", chest())
+    assert np.array_equal(load(read(path.rename(tmp_path / "a.nii.gz"))).hu, chest())
+
+
+def test_nifti_that_is_packed_without_saying_so(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.nii.gz", chest())
+    assert "name it .nii.gz" in refused(path.rename(tmp_path / "bad.nii"))
 
 
 def test_nrrd_in_metres(tmp_path: Path) -> None:

@@ -41,6 +41,14 @@ def test_transfer_syntaxes(tmp_path: Path, syntax: str, signed: bool) -> None:
     assert scan.series.transfer_syntax == syntax
 
 
+def test_explicit_files_that_say_implicit(tmp_path: Path) -> None:
+    hu = chest(6)
+    said, says = b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2\0\0\0"
+    for path in write_series(tmp_path, hu):
+        path.write_bytes(path.read_bytes().replace(said, says))
+    assert np.array_equal(read(tmp_path).hu, hu)
+
+
 @pytest.mark.parametrize("syntax", [small.JPEG_LS, small.JPEG_LOSSLESS])
 def test_jpeg_transfer_syntaxes(tmp_path: Path, syntax: str) -> None:
     hu = chest(6)
