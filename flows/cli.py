@@ -262,6 +262,8 @@ def main() -> None:
     quiet_prefect()
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     try:
+        if "" in sys.argv[1:]:  # a path of nothing would be the folder one stands in
+            raise UsageError("an argument is empty (a variable that is not set?): give a value, or leave it out")
         with answered():
             code = app(standalone_mode=False)
         if code == 130:  # typer's word for CTRL-C

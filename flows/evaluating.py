@@ -13,7 +13,7 @@ from rich.console import Console
 from artifacts.checkpoint import Card, Checkpoint, Role, tempered, write_checkpoint
 from artifacts.errors import InputError, UsageError
 from artifacts.evaluation import Evaluation
-from artifacts.home import find_weights, weights_folder
+from artifacts.home import find_weights, weights_folder, weights_sets
 from artifacts.store import Ref, explained, exporting, write_whole
 from flows.console import TerminalWatcher, watching, wide_console
 from flows.evaluate import evaluate, parsed, read_evaluation
@@ -111,7 +111,7 @@ def write_calibrated(text: str, weights: str, name: str, false_a_scan: float | N
     if not re.fullmatch(r"[a-z0-9-]+", name):
         raise UsageError("a name of weights is made of a-z, 0-9 and dashes, such as phantom-calibrated")
     folder = weights_folder() / name
-    if folder.exists() and not replace:
+    if (folder.exists() or name in weights_sets()) and not replace:
         raise UsageError(f"weights '{name}' exist already: choose another name, or say --replace")
     fits = {what: fitted for what in ROLE if (fitted := made.metrics["calibration"][what])}
     if not fits:

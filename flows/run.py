@@ -109,7 +109,7 @@ def check_out(out: Path | None) -> None:
     """A place where no report can be written ends the command before anything is computed. Raises UsageError, StoreError."""
     if out is None:
         return
-    there = next(p for p in (out, *out.absolute().parents) if os.path.exists(p))
+    there = next(p for p in (out, *out.absolute().parents) if os.path.lexists(p))
     with exporting(there):
         if not there.is_dir():
             raise NotADirectoryError

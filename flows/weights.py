@@ -38,7 +38,9 @@ def _row(name: str, folder: Path, role: Role) -> list[str]:
 
 def import_set(name: str, segmenter: Path, nodule: Path, malignancy: Path, replace: bool) -> None:
     """Import the three published checkpoints as the set ``name``."""
-    from tasks.import_weights import import_book
+    from tasks.import_weights import import_book, taken
 
+    if name in weights_sets() and not replace:  # those that ship as well: a set of the same name would hide them
+        raise taken(name)
     import_book(name, segmenter, nodule, malignancy, weights_folder(), replace=replace)
     print(f"imported '{name}': use it with `hounsfield screen PATH --weights {name}`")

@@ -80,7 +80,7 @@ def import_book(name: str, segmenter: Path, nodule: Path, malignancy: Path, into
         raise UsageError("a name of weights is made of a-z, 0-9 and dashes, such as book")
     target = into / name
     if target.exists() and not replace:
-        raise UsageError(f"weights '{name}' exist already: choose another name, or say that they are to be replaced")
+        raise taken(name)
     files: dict[Role, Path] = {"segmenter": segmenter, "nodule": nodule, "malignancy": malignancy}
     states = {role: _checked(_weights(path, role), role) for role, path in files.items()}
     try:
@@ -89,11 +89,17 @@ def import_book(name: str, segmenter: Path, nodule: Path, malignancy: Path, into
         raise StoreError(f"weights '{name}' could not be written ({e.strerror or type(e).__name__})", private=str(into)) from e
 
 
+def taken(name: str) -> UsageError:
+    return UsageError(f"weights '{name}' exist already: choose another name, or say --replace")
+
+
 def _weights(path: Path, role: Role) -> dict[str, Tensor]:
     """The ``model_state`` of a ``torch.save`` file."""
     import torch
 
     try:
+        if path.exists() and not path.is_file():
+            raise WeightsError(f"what you give as {role} is no plain file: give the published checkpoint", private=str(path))
         if path.stat().st_size > LARGEST_BYTES:
             raise WeightsError(f"the {role} file has more than {LARGEST_BYTES >> 20} MB: it is not the published checkpoint")
         with warnings.catch_warnings(action="ignore"):

@@ -492,6 +492,20 @@ def test_a_name_of_weights_that_climbs_is_refused(here, tmp_path):
     assert_refused(done, 2, "a-z, 0-9 and dashes")
 
 
+def test_a_pipe_for_a_checkpoint_is_refused_and_not_waited_for(here, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert_refused(
+        here("weights", "import", "--name", "x", *(v for r in NETWORKS for v in (f"--{r}", tmp_path / "pipe"))),
+        5,
+        "no plain file",
+    )
+
+
+def test_weights_that_ship_are_not_hidden_by_others_of_their_name(here, tmp_path):
+    done = here("weights", "import", "--name", "phantom", *(v for r in NETWORKS for v in (f"--{r}", tmp_path / "x.state")))
+    assert_refused(done, 2, "exist already", "--replace")
+
+
 def test_damaged_weights_end_the_screening(here, phantom_series):
     copied(phantom_series, here.scan)
     cut(here.home / "weights" / "tiny" / "segmenter.safetensors", 0.7)
@@ -534,6 +548,19 @@ def test_an_out_that_is_a_file_is_one_clear_line(here, phantom_series):
     assert " ran " not in done.err  # before anything is computed
     assert here.out.read_text() == "a file of mine"
     assert_refused(here("screen", here.scan, "--direct", "--weights", "tiny", "--out", here.out / "deeper"), 2, "is a file")
+
+
+def test_an_out_that_leads_nowhere_is_said_before_anything_is_computed(here, phantom_series, tmp_path):
+    copied(phantom_series, here.scan)
+    here.out.symlink_to(tmp_path / "gone" / "away")
+    done = here.screen()
+    assert done.code == 2
+    assert " ran " not in done.err
+
+
+@pytest.mark.parametrize("command", [["screen", ""], ["screen", ".", "--out", ""], ["plan", ""]])
+def test_an_empty_argument_is_not_the_folder_one_stands_in(here, command):
+    assert_refused(here(*command), 2, "an argument is empty")
 
 
 def test_a_report_inside_the_scans_folder_is_not_taken_for_a_scan(here, phantom_series):
