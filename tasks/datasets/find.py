@@ -12,6 +12,7 @@ from tasks.datasets.lidc_xml import read_xml
 from tasks.datasets.raw import LookAtImage, LookAtXml, RawDataset, look_at_image
 from tasks.reading.find import files_in, find_series
 from tasks.reading.found import FoundSeries
+from tasks.reading.quiet import quiet_pydicom
 
 Layout = Literal["auto", "luna16", "lidc", "table"]
 WAYS = {
@@ -63,10 +64,8 @@ def recognised(files: list[Path], table: Path | None) -> str:
 
 def patient_of(series: FoundSeries) -> str:
     """The patient's ID by the first header; empty where there is none. It stays in memory."""
-    import pydicom
-
     try:
-        header = pydicom.dcmread(series.files[0], stop_before_pixels=True, specific_tags=["PatientID"])
+        header = quiet_pydicom().dcmread(series.files[0], stop_before_pixels=True, specific_tags=["PatientID"])
         return str(header.get("PatientID", "")).strip()
     except Exception:  # what a broken header raises is not foreseeable; it is said where the scan is read
         return ""

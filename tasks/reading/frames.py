@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tasks.reading.header import TAGS, BrokenHeader, RawHeader
+from tasks.reading.quiet import quiet_pydicom
 from tasks.reading.slices import SliceHeader, slice_of
 
 MAX_FRAMES = 20_000
@@ -36,18 +36,14 @@ def is_multi_frame(header: RawHeader) -> bool:
 
 def frames_of(path: Path, header: RawHeader) -> list[SliceHeader]:
     """One slice a frame, with its own place and rescale. Raises BrokenHeader."""
-    import pydicom
-
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            data = pydicom.dcmread(path, stop_before_pixels=True, force=True)
-            count = int(data.get("NumberOfFrames") or 1)
-            if not 0 < count <= MAX_FRAMES:
-                raise BrokenHeader
-            shared = (data.get("SharedFunctionalGroupsSequence") or [{}])[0]
-            own = data.get("PerFrameFunctionalGroupsSequence") or [{}] * count
-            return [_frame(path, header, k, shared, own[k]) for k in range(count)]
+        data = quiet_pydicom().dcmread(path, stop_before_pixels=True, force=True)
+        count = int(data.get("NumberOfFrames") or 1)
+        if not 0 < count <= MAX_FRAMES:
+            raise BrokenHeader
+        shared = (data.get("SharedFunctionalGroupsSequence") or [{}])[0]
+        own = data.get("PerFrameFunctionalGroupsSequence") or [{}] * count
+        return [_frame(path, header, k, shared, own[k]) for k in range(count)]
     except Exception as e:  # pydicom raises whatever it likes on garbage
         raise BrokenHeader from e
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import re
 import struct
-import warnings
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from tasks.reading.quiet import quiet_pydicom
 
 HEAD = 16384  # bytes read first; headers are rarely longer
 
@@ -236,19 +237,15 @@ def _skip_sequence(b: bytes, at: int, explicit: bool, depth: int = 0) -> int:
 
 
 def _through_pydicom(path: Path) -> RawHeader:
-    import pydicom
-
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with path.open("rb") as f:
-                data = pydicom.dcmread(f, stop_before_pixels=True, specific_tags=sorted(WANTED), force=True)
-                at_pixels, order = f.tell(), _order(data)
-                tail = f.read(12)
-            header = RawHeader(_syntax_of(data))
-            for tag in WANTED:
-                if tag in data:
-                    header.fields[tag] = _kept(tag, _as_bytes(data[tag]))
+        with path.open("rb") as f:
+            data = quiet_pydicom().dcmread(f, stop_before_pixels=True, specific_tags=sorted(WANTED), force=True)
+            at_pixels, order = f.tell(), _order(data)
+            tail = f.read(12)
+        header = RawHeader(_syntax_of(data))
+        for tag in WANTED:
+            if tag in data:
+                header.fields[tag] = _kept(tag, _as_bytes(data[tag]))
     except Exception as e:  # pydicom raises whatever it likes on garbage
         raise BrokenHeader from e
     if not header.fields:

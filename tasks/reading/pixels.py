@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.reading.header import BIG_ENDIAN
+from tasks.reading.quiet import quiet_pydicom
 from tasks.reading.rescale import other_to_hu, to_hu
 from tasks.reading.slices import SliceHeader
 
@@ -70,15 +70,12 @@ class _Decoder:
         self._data: Any = None
 
     def __call__(self, s: SliceHeader, out: NDArray[np.int16]) -> None:
-        import pydicom
         from pydicom.pixels import pixel_array
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if self._path != s.path:
-                self._data, self._path = pydicom.dcmread(s.path, force=True), s.path
-            frames = int(self._data.get("NumberOfFrames") or 1)
-            values = pixel_array(self._data, index=s.frame if frames > 1 else None, raw=True)
+        if self._path != s.path:
+            self._data, self._path = quiet_pydicom().dcmread(s.path, force=True), s.path
+        frames = int(self._data.get("NumberOfFrames") or 1)
+        values = pixel_array(self._data, index=s.frame if frames > 1 else None, raw=True)
         values = values.reshape(out.shape)
         if values.dtype.itemsize == 2:
             out[...] = values.view(np.int16)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 
@@ -198,6 +199,21 @@ def test_packed_slices_that_do_not_decode_are_dropped_and_named(tmp_path: Path) 
     scan = read(tmp_path)
     assert np.array_equal(scan.hu, np.delete(hu, 30, axis=0))
     assert "slice 31 of 60" in scan.qc[0].message
+
+
+@pytest.mark.parametrize("syntax", [small.RLE, small.BIG_ENDIAN, "multi-frame"])
+def test_what_pydicom_warns_of_a_file_is_not_heard_for_it_names_the_file(tmp_path: Path, syntax: str, caplog, recwarn) -> None:
+    if syntax == "multi-frame":
+        files = [write_enhanced(tmp_path / "DOE_JANE.dcm", chest(4))]
+        repack(files[0], small.JPEG_LS)
+    else:
+        files = write_series(tmp_path / "DOE_JANE", chest(4), syntax=syntax)
+    recwarn.clear()
+    files[0].write_bytes(files[0].read_bytes()[:-3000])
+    with contextlib.suppress(InputError):
+        read(tmp_path)
+    assert caplog.text == ""
+    assert [str(w.message) for w in recwarn] == []
 
 
 def test_nothing_decodes(tmp_path: Path) -> None:
