@@ -64,11 +64,16 @@ class PrivateIndex:
 
     @guarded
     def token(self, path: Path) -> str:
-        """A name for ``path`` that says nothing of it."""
-        absolute = os.fsencode(path.expanduser().absolute())
-        token = TOKEN + hashlib.blake2b(absolute, key=self._salt, digest_size=6).hexdigest()
-        self._cache[f"path/{token}"] = absolute
+        """A name for ``path`` that says nothing of it, and opens it from now on."""
+        token = self.name(path)
+        self._cache[f"path/{token}"] = os.fsencode(path.expanduser().absolute())
         return token
+
+    @guarded
+    def name(self, path: Path) -> str:
+        """The same name, which opens nothing unless it did before."""
+        absolute = os.fsencode(path.expanduser().absolute())
+        return TOKEN + hashlib.blake2b(absolute, key=self._salt, digest_size=6).hexdigest()
 
     @guarded
     def path(self, source: str) -> Path:
@@ -78,8 +83,13 @@ class PrivateIndex:
         """
         known = self.known_path(source) if source.startswith(TOKEN) else None
         path = known or Path(source)
-        if known is None and self.roots is not None:
-            self._confine(path.expanduser())
+        if known is None and not self.inside(path.expanduser()):
+            allowed = f"{len(self.roots)} folders are open to deployments" if self.roots else "no folder is open to deployments"
+            raise UsageError(
+                f"the path lies outside what deployments may read here ({allowed}): start `hounsfield ui --root FOLDER`, or name "
+                "it in HOUNSFIELD_ROOTS of the worker",
+                private=str(path),
+            )
         return path
 
     @guarded
@@ -88,18 +98,13 @@ class PrivateIndex:
         known = self._cache.get(f"path/{token}")
         return Path(os.fsdecode(known)) if known else None
 
-    def _confine(self, path: Path) -> None:
-        """Links and ``..`` are followed first. A word that names no file here is no path."""
-        assert self.roots is not None
+    def inside(self, path: Path) -> bool:
+        """Whether the roots hold ``path``: links and ``..`` are followed first. A word that names no file here is no path."""
+        if self.roots is None:
+            return True
         if len(path.parts) == 1 and not path.is_absolute() and not os.path.lexists(path) and path.name not in ("..", "~"):
-            return
-        if not any(path.resolve().is_relative_to(root.resolve()) for root in self.roots):
-            allowed = f"{len(self.roots)} folders are open to deployments" if self.roots else "no folder is open to deployments"
-            raise UsageError(
-                f"the path lies outside what deployments may read here ({allowed}): start `hounsfield ui --root FOLDER`, or name "
-                "it in HOUNSFIELD_ROOTS of the worker",
-                private=str(path),
-            )
+            return True
+        return any(path.resolve().is_relative_to(root.resolve()) for root in self.roots)
 
     @cached_property
     def _salt(self) -> bytes:

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from artifacts.private_index import TOKEN, PrivateIndex
+from artifacts.errors import HounsfieldError
+from artifacts.home import private_folder
+from artifacts.private_index import PrivateIndex
 
 ROOTS, INBOX = "HOUNSFIELD_ROOTS", "HOUNSFIELD_INBOX"
 
@@ -43,37 +47,55 @@ def deployed_run() -> Any:
 
 
 def confined(index: PrivateIndex) -> PrivateIndex:
-    """``index``; in a run of a deployment one that opens no path outside the roots, once the run's page names none."""
-    context = deployed_run()
-    if context is None:
-        return index
-    index.roots = roots()
-    _hide(index, context)
+    """``index``; in a run of a deployment one that opens no path outside the roots."""
+    if deployed_run() is not None:
+        index.roots = roots()
     return index
 
 
-def _hide(index: PrivateIndex, context: Any) -> None:
-    """Typed paths become tokens on the run's page; the roots themselves name no patient and stay."""
+@contextmanager
+def hidden_paths() -> Iterator[None]:
+    """In a run of a deployment, paths that were typed into the form are tokens: on the run's page, and in what a failure says.
+
+    The roots themselves name no patient and stay.
+    """
+    context = deployed_run()
+    if context is None:
+        yield
+        return
+    tokens = _hide(context)
+    try:
+        yield
+    except HounsfieldError as e:
+        for typed in sorted(tokens, key=len, reverse=True):
+            e.args = tuple(a.replace(typed, tokens[typed]) if isinstance(a, str) else a for a in e.args)
+        raise
+
+
+def _hide(context: Any) -> dict[str, str]:
+    """The tokens of typed paths, which stand in the run's parameters from now on."""
     from prefect.client.orchestration import get_client
 
-    kept, parameters = {str(r) for r in roots()}, dict(context.flow_run.parameters)
+    typed, tokens = dict(context.flow_run.parameters), dict[str, str]()
+    index, kept = confined(PrivateIndex(private_folder())), {str(r) for r in roots()}
 
     def hide(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {n: hide(v) for n, v in value.items()}
         if isinstance(value, list):
             return [hide(v) for v in value]
-        return _token(index, value) if isinstance(value, str) and value not in kept else value
+        if isinstance(value, str) and "/" in value and "://" not in value and value not in kept:
+            path = Path(value).expanduser()  # one that is refused must not open by its name on the page
+            return tokens.setdefault(value, index.token(path) if index.inside(path) else index.name(path))
+        return value
 
-    hidden = {n: hide(v) for n, v in parameters.items()}
-    if hidden == parameters:
-        return
+    hidden = hide(typed)
+    if not tokens:
+        return tokens
     try:
         with get_client(sync_client=True) as client:
             client.update_flow_run(context.flow_run.id, parameters=hidden).raise_for_status()
         context.flow_run.parameters = hidden
     except Exception as e:
         logging.getLogger("hounsfield").warning("a typed path could not be hidden on the run's page (%s)", type(e).__name__)
-
-
-def _token(index: PrivateIndex, value: str) -> str:
-    is_path = not value.startswith(TOKEN) and value.startswith(("/", "~", "./", "../"))
-    return index.token(Path(value)) if is_path else value
+    return tokens

@@ -12,6 +12,7 @@ from prefect import Flow
 
 from artifacts.discreet import discreet
 from flows.answered import answered
+from flows.deployed import hidden_paths
 
 
 def flow(name: str) -> Callable[[Callable[..., Any]], Flow]:
@@ -20,7 +21,7 @@ def flow(name: str) -> Callable[[Callable[..., Any]], Flow]:
     def declare(function: Callable[..., Any]) -> Flow:
         @functools.wraps(function)
         def run(*args: Any, **kwargs: Any) -> Any:
-            with discreet(), answered():
+            with discreet(), answered(), hidden_paths():
                 return function(*args, **kwargs)
 
         # with types, not their names: Prefect would look for those among this file's

@@ -20,7 +20,7 @@ Source = Annotated[
     form(
         "Scan",
         "Folder of DICOM (nested and mixed series are fine), zip, .mhd, .mha, .nii, .nii.gz or .nrrd; or the source-… token that "
-        "the command line makes of a path: a path typed here is shown on the run's page",
+        "the command line makes of a path: a path typed here becomes one on the run's page",
         min_length=1,
     ),
 ]

@@ -232,3 +232,42 @@ def test_weights_that_are_not_there_are_said_before_a_server_starts(tmp_path):
     done = InProcess(tmp_path)("screen", tmp_path, "--weights", "../phantom")
     assert done.code == 5
     assert len(done.err.splitlines()) == 1
+
+
+class Page:
+    """A deployed run, and the client that changes its page."""
+
+    def __init__(self, parameters):
+        self.flow_run, self.deployment_id = self, "d"
+        self.id, self.parameters = "r", parameters
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def update_flow_run(self, run, parameters):
+        self.shown = parameters
+        return self
+
+    def raise_for_status(self):
+        pass
+
+
+def test_a_typed_path_stands_neither_on_the_page_nor_in_the_failure(tmp_path, monkeypatch):
+    """In whatever field: somebody pastes a folder where an artifact is asked for."""
+    typed = f"{tmp_path}/MUELLER_HANS/0a1b2c"
+    page = Page({"ref": typed, "inputs": {"volume": typed}, "paths": [typed, "best"], "dask": "tcp://host:8786", "n": 3})
+    monkeypatch.setenv("HOUNSFIELD_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(deployed, "deployed_run", lambda: page)
+    monkeypatch.setattr("prefect.client.orchestration.get_client", lambda sync_client: page)
+    with pytest.raises(UsageError) as refused, deployed.hidden_paths():
+        Store(tmp_path / "home" / "store").resolve(typed)
+    assert "MUELLER" not in str(page.shown)
+    assert "MUELLER" not in str(refused.value)
+    token = page.shown["ref"]
+    assert PrivateIndex(tmp_path / "home" / "private").known_path(token) is None  # it lies outside, so its name opens nothing
+    assert str(refused.value).startswith(f"no artifact '{token}")
+    assert token.startswith("source-")
+    assert page.shown == {"ref": token, "inputs": {"volume": token}, "paths": [token, "best"], "dask": "tcp://host:8786", "n": 3}
