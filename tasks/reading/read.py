@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from tasks.reading.pixels import read_pixels
 from tasks.reading.raw import RawScan, check_size
 from tasks.reading.slices import SliceHeader
 
-READER = "reading-6"  # rises whenever the same files would be read as another scan
+READER = "reading-7"  # rises whenever the same files would be read as another scan
 NAMED = 5  # slices named one by one in a message
 FEW = 0.1  # of the slices
 
@@ -32,7 +33,7 @@ __all__ = ["READER", "RawScan", "read_scan"]
 
 def read_scan(found: FoundSeries) -> RawScan:
     """Decode a series: ``RawScan`` in HU. Raises InputError where nothing of it can be read, or it is too large."""
-    scan = facing(_read_dicom(found) if found.source_format == "dicom" else _read_image(found))
+    scan = _without_blank(facing(_read_dicom(found) if found.source_format == "dicom" else _read_image(found)))
     scan.name_by_content()
     return scan
 
@@ -88,6 +89,31 @@ def _axes(first: SliceHeader) -> tuple[Vector, Vector]:
     column = column - (column @ row) * row
     column /= np.linalg.norm(column)
     return tuple(map(float, row)), tuple(map(float, column))  # type: ignore[return-value]
+
+
+def _without_blank(scan: RawScan) -> RawScan:
+    """Slices of one value throughout, between others that are not, hold nothing of the patient: as if they were missing."""
+    blank = np.array([_is_blank(plane) for plane in scan.hu])
+    whole = np.flatnonzero(~blank)
+    if not len(whole) or not blank[whole[0] : whole[-1]].any():
+        return scan
+    blank[: whole[0]] = blank[whole[-1] :] = False  # room around the scan, as image files have it
+    lost, keep = np.flatnonzero(blank), np.flatnonzero(~blank)
+    some = ", ".join(str(k + 1) for k in lost[:NAMED]) + (" …" if len(lost) > NAMED else "")
+    hold = f"slices {some} of {len(blank)} hold" if len(lost) > 1 else f"slice {some} of {len(blank)} holds"
+    series = scan.series
+    return replace(
+        scan,
+        hu=scan.hu[keep],
+        places_lps_mm=scan.places_lps_mm[keep],
+        series=replace(series, slices=tuple(series.slices[k] for k in keep) if series.slices else ()),
+        qc=[*scan.qc, QCFinding("blank-slices", "warning", f"{hold} one value throughout: left out")],
+        unreadable=scan.unreadable + len(lost),
+    )
+
+
+def _is_blank(plane: NDArray[np.int16]) -> bool:
+    return bool((plane[::16, ::16] == plane[0, 0]).all()) and bool((plane == plane[0, 0]).all())
 
 
 def _unreadable(kept: Sequence[SliceHeader], lost: Sequence[SliceHeader], count: int) -> list[QCFinding]:

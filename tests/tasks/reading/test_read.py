@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from artifacts.errors import InputError
+from artifacts.errors import InputError, ScanRefused
 from tasks.load import LoadParams, load
 from tasks.reading.find import find_series
 from tasks.reading.raw import RawScan, check_size
@@ -214,6 +214,36 @@ def test_what_pydicom_warns_of_a_file_is_not_heard_for_it_names_the_file(tmp_pat
         read(tmp_path)
     assert caplog.text == ""
     assert [str(w.message) for w in recwarn] == []
+
+
+def test_blank_slices_between_others_are_as_if_missing(tmp_path: Path) -> None:
+    """A transfer that broke off and left zeros."""
+    hu = chest(60)
+    hu[30:32] = -1024
+    write_series(tmp_path, hu)
+    scan = read(tmp_path)
+    assert np.array_equal(scan.hu, np.delete(hu, [30, 31], axis=0))
+    assert [q.message for q in scan.qc] == ["slices 31, 32 of 60 hold one value throughout: left out"]
+    volume = load(scan)
+    assert len(volume.hu) == len(hu)
+    assert "filled in" in next(q.message for q in volume.qc if q.code == "missing-slices")
+
+
+def test_five_blank_slices_in_a_row_are_too_wide_a_gap(tmp_path: Path) -> None:
+    hu = chest(60)
+    hu[30:35] = 0
+    write_series(tmp_path, hu)
+    with pytest.raises(ScanRefused, match="5 slices missing in a row"):
+        load(read(tmp_path))
+
+
+def test_blank_slices_around_a_scan_stay(tmp_path: Path) -> None:
+    hu = chest(60)
+    hu[:4] = hu[-3:] = -1024
+    write_series(tmp_path, hu)
+    scan = read(tmp_path)
+    assert np.array_equal(scan.hu, hu)
+    assert scan.qc == []
 
 
 def test_nothing_decodes(tmp_path: Path) -> None:
