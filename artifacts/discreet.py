@@ -35,7 +35,20 @@ def discreet() -> Iterator[None]:
     except Exception as e:
         if os.environ.get("HOUNSFIELD_DEBUG") or type(e).__module__.startswith("prefect."):  # its signals: a cancelled run
             raise
+        if interrupted(e):
+            raise KeyboardInterrupt from None
         raise Unexpected(f"unexpected {type(e).__name__}; {kept(e)}; HOUNSFIELD_DEBUG=1 shows it here") from None
+
+
+def interrupted(e: BaseException | None) -> bool:
+    """Whether CTRL-C stands behind an error: a library (Prefect between two tasks) may stumble while it cleans up after one."""
+    seen = []
+    while e is not None and e not in seen:
+        if isinstance(e, KeyboardInterrupt):
+            return True
+        seen.append(e)
+        e = e.__cause__ or e.__context__
+    return False
 
 
 def kept(e: BaseException, of: str = "") -> str:

@@ -239,7 +239,7 @@ class Store:
                 (temporary / "preview.md").write_text(preview, encoding="utf-8")
                 made = Manifest(kind=ref.kind, digest=ref.digest, files=manifests.inventory(temporary), **about)
                 write_whole(temporary / manifests.NAME, made.to_json())
-                if ref.path.exists():
+                if os.path.lexists(ref.path):  # a link to nowhere too
                     ref.path.rename(parent / f".tmp-{ref.digest}-replaced-{uuid.uuid4().hex[:8]}")
                 temporary.rename(ref.path)
             finally:
@@ -301,8 +301,10 @@ def clear(left: Path) -> None:
     target = left.parent / left.name.split("-")[1]
     if "-replaced-" in left.name and not target.exists():
         left.rename(target)
-    else:
+    elif left.is_dir() and not left.is_symlink():
         shutil.rmtree(left, ignore_errors=True)
+    else:  # somebody's file or link where a folder should be
+        left.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, text: str) -> None:

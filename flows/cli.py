@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from artifacts import NOTICE
-from artifacts.discreet import kept
+from artifacts.discreet import interrupted, kept
 from artifacts.errors import EXIT_CODES, HounsfieldError, UsageError
 from flows.answered import answered
 from flows.commands import evaluating, images, learning, operating, scans
@@ -46,6 +46,23 @@ weights_app = typer.Typer(no_args_is_help=True, help="The networks' weights: wha
 app.add_typer(weights_app, name="weights")
 for part in (learning, evaluating, images, operating, scans):
     part.register(app)
+
+
+def print_version(asked: bool) -> None:
+    if asked:
+        from artifacts.version import code_version
+
+        print(f"hounsfield {code_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def hounsfield(
+    version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Say the version and end")
+    ] = False,
+) -> None:
+    """See ``help`` above."""
 
 
 @app.command()
@@ -272,8 +289,7 @@ def main() -> None:
         complain(f"{e}" + (f" [{e.private}]" if e.private else ""))
         code = e.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        complain("cancelled; whole artifacts are kept, the same command continues")
-        code = 130
+        code = cancelled()
     except Exception as e:
         if hasattr(e, "format_message"):  # click's own: a usage error
             if message := e.format_message():
@@ -282,6 +298,8 @@ def main() -> None:
             code = 2
         elif os.environ.get("HOUNSFIELD_DEBUG"):
             raise
+        elif interrupted(e):
+            code = cancelled()
         else:
             complain(f"unexpected {type(e).__name__}; {kept(e)}; HOUNSFIELD_DEBUG=1 shows it here")
             code = 1
@@ -298,6 +316,11 @@ def leave(code: int) -> None:
             sys.stderr.flush()
             os._exit(code)
     sys.exit(code)
+
+
+def cancelled() -> int:
+    complain("cancelled; whole artifacts are kept, the same command continues")
+    return 130
 
 
 def complain(line: str) -> None:

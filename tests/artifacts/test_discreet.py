@@ -7,7 +7,7 @@ import traceback
 
 import pytest
 
-from artifacts.discreet import Unexpected, discreet
+from artifacts.discreet import Unexpected, discreet, interrupted
 from artifacts.errors import InputError
 
 SECRET = "/archive/DOE^JANE/1950"
@@ -55,3 +55,18 @@ def test_no_room_for_the_details_is_said(home):
     (home / "private").write_text("")
     with pytest.raises(Unexpected, match="details could not be kept"), discreet():
         raise ValueError(SECRET)
+
+
+def test_an_error_that_ctrl_c_led_to_is_ctrl_c(home):
+    """Prefect, interrupted between two tasks, sets the state of a run that it does not have yet."""
+    stumbled = ValueError("Task run is not set")
+    stumbled.__context__ = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt), discreet():
+        raise stumbled
+    assert not (home / "private").exists()
+
+
+def test_errors_that_go_round_in_a_circle_are_walked_once():
+    first, second = ValueError("a"), ValueError("b")
+    first.__context__, second.__context__ = second, first
+    assert not interrupted(first)

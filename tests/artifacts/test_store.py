@@ -1,6 +1,7 @@
 """What happens to the store behind its back: files that cannot be read, that go away, that a killed process left."""
 
 import os
+import shutil
 import time
 
 import pytest
@@ -114,3 +115,22 @@ def test_a_file_in_place_of_the_store_is_one_clear_line(tmp_path, where):
     with pytest.raises(StoreError, match=r"^there is a file where the store should be: name a folder with --store$") as e:
         Store(tmp_path / where)
     assert e.value.private == str(tmp_path / where)
+
+
+@pytest.mark.parametrize("instead", ["a file", "a link to nowhere", "a link to a folder"])
+def test_what_stands_in_an_artifacts_place_is_replaced_and_nothing_is_left(store, tmp_path, instead):
+    before = run(store)
+    folder = numbers_of(store).path
+    shutil.rmtree(folder)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "precious").write_text("x")
+    if instead == "a file":
+        folder.write_text("x")
+    else:
+        folder.symlink_to(tmp_path / ("gone" if instead == "a link to nowhere" else "mine"))
+    fresh = Store(store.root)
+    assert run(fresh, refresh=frozenset({"add"})) == before
+    assert folder.is_dir()
+    assert not folder.is_symlink()
+    assert [p.name for p in folder.parent.iterdir()] == [folder.name]
+    assert (tmp_path / "mine" / "precious").exists()

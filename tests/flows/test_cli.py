@@ -30,6 +30,12 @@ def ref_of(cli, kind):
     return f"{kind}:{folder.name[:12]}"
 
 
+def test_the_version_is_said(cli):
+    done = cli("--version")
+    assert done.code == 0
+    assert done.out.startswith("hounsfield 0.")
+
+
 def test_a_screening_leaves_a_report(screened):
     out = screened.home / "out"
     assert {p.name for p in out.iterdir()} >= {"report.json", "findings.csv", "report.html", "nodules.nii.gz"}
