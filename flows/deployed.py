@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from artifacts.errors import HounsfieldError
 from artifacts.home import private_folder
@@ -21,9 +22,17 @@ ROOTS, INBOX = "HOUNSFIELD_ROOTS", "HOUNSFIELD_INBOX"
 
 
 def code_of_this_machine() -> dict[str, str]:
-    """The first step of every deployment: a run starts in the code of the machine that takes it, not of the one that deployed."""
+    """The first step of every deployment: a run starts in the code of the machine that takes it, not of the one that deployed.
+
+    Its page names no typed path from here on, also where its parameters turn out to be none that the flow takes.
+    """
     folder = str(Path(__file__).parents[1])
     os.chdir(folder)
+    if run := os.environ.get("PREFECT__FLOW_RUN_ID"):
+        from prefect.client.orchestration import get_client
+
+        with get_client(sync_client=True) as client:
+            _hide(client.read_flow_run(UUID(run)))
     return {"directory": folder}
 
 
@@ -63,7 +72,7 @@ def hidden_paths() -> Iterator[None]:
     if context is None:
         yield
         return
-    tokens = _hide(context)
+    tokens = _hide(context.flow_run)
     try:
         yield
     except HounsfieldError as e:
@@ -72,12 +81,12 @@ def hidden_paths() -> Iterator[None]:
         raise
 
 
-def _hide(context: Any) -> dict[str, str]:
+def _hide(run: Any) -> dict[str, str]:
     """The tokens of typed paths, which stand in the run's parameters from now on."""
     from prefect.client.orchestration import get_client
 
-    typed, tokens = dict(context.flow_run.parameters), dict[str, str]()
-    index, kept = confined(PrivateIndex(private_folder())), {str(r) for r in roots()}
+    typed, tokens = dict(run.parameters), dict[str, str]()
+    index, kept = PrivateIndex(private_folder(), roots()), {str(r) for r in roots()}
 
     def hide(value: Any) -> Any:
         if isinstance(value, dict):
@@ -94,8 +103,8 @@ def _hide(context: Any) -> dict[str, str]:
         return tokens
     try:
         with get_client(sync_client=True) as client:
-            client.update_flow_run(context.flow_run.id, parameters=hidden).raise_for_status()
-        context.flow_run.parameters = hidden
+            client.update_flow_run(run.id, parameters=hidden).raise_for_status()
+        run.parameters = hidden
     except Exception as e:
         logging.getLogger("hounsfield").warning("a typed path could not be hidden on the run's page (%s)", type(e).__name__)
     return tokens

@@ -247,6 +247,9 @@ class Page:
     def __exit__(self, *_):
         pass
 
+    def read_flow_run(self, run):
+        return self
+
     def update_flow_run(self, run, parameters):
         self.shown = parameters
         return self
@@ -271,3 +274,16 @@ def test_a_typed_path_stands_neither_on_the_page_nor_in_the_failure(tmp_path, mo
     assert str(refused.value).startswith(f"no artifact '{token}")
     assert token.startswith("source-")
     assert page.shown == {"ref": token, "inputs": {"volume": token}, "paths": [token, "best"], "dask": "tcp://host:8786", "n": 3}
+
+
+def test_a_typed_path_is_hidden_before_anyone_looks_at_the_parameters(tmp_path, monkeypatch):
+    """Where another field is wrong Prefect never calls the flow; the first step of the deployment has run by then."""
+    page = Page({"data": f"{tmp_path}/MUELLER_HANS", "train": {"network": "resnt"}})
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOUNSFIELD_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PREFECT__FLOW_RUN_ID", "00000000-0000-0000-0000-000000000001")
+    monkeypatch.setattr("prefect.client.orchestration.get_client", lambda sync_client: page)
+    deployed.code_of_this_machine()
+    assert page.shown["data"].startswith("source-")
+    assert page.shown["train"] == {"network": "resnt"}
+    assert PrivateIndex(tmp_path / "home" / "private").known_path(page.shown["data"]) is None  # no root is open

@@ -324,6 +324,14 @@ def test_a_path_outside_the_roots_is_refused_in_one_line_and_named_nowhere(ui, t
     kept = ui.api(f"flow_runs/{run}")
     assert kept["parameters"]["source"].startswith("source-")
     assert "Doe" not in json.dumps(kept) + ui.logs(run)
+    again = ui.ended(ui.start("screen", source=kept["parameters"]["source"]))
+    assert again["type"] == "FAILED"
+
+
+def test_a_typed_path_is_hidden_also_where_something_else_in_the_form_is_wrong(ui, tmp_path):
+    run = ui.start("cifar", data=str(tmp_path / "Doe^Jane"), train={"network": "resnt"})
+    assert "did you mean resnet" in ui.ended(run)["message"]
+    assert "Doe" not in json.dumps(ui.api(f"flow_runs/{run}")) + ui.logs(run)
 
 
 def test_a_schedule_fires_by_itself(ui):
