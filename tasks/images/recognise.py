@@ -59,14 +59,14 @@ def with_model(model: str, state: dict[str, Tensor], weights: Any) -> Recogniser
     import torch
 
     from artifacts.errors import WeightsError
-    from tasks.nets.torchvision_nets import as_named_now, bare, with_versions
+    from tasks.nets.torchvision_nets import bare, load_published
 
     preprocess = weights.transforms()
     module = bare(model, (preprocess.crop_size[0],) * 2)
     try:
-        module.load_state_dict(with_versions(as_named_now(state), module))
-    except RuntimeError as e:
-        raise WeightsError(f"these weights are not a {model}'s: {str(e).splitlines()[-1].strip()}") from e
+        load_published(module, state)
+    except ValueError as e:
+        raise WeightsError(f"these weights are not those of {model}: {e}") from e
     module.eval()
 
     def ask(image: PIL.Image) -> NDArray[np.float32]:

@@ -68,6 +68,8 @@ def train(
         optimizers=optimizers_for(params, feed.batch_size),
         progress=progress,
     )
+    import lightning_fabric  # noqa: F401  (its import takes seconds, which are no training)
+
     started, history = time.perf_counter(), []
     for row in rows:
         history.append(row)
@@ -121,7 +123,7 @@ def network_of(card: Mapping[str, Any], pretrained: dict[str, Tensor] | None = N
         try:
             adopt(module, pretrained)
         except ValueError as e:
-            raise WeightsError(f"these weights are not a {card['name']}'s: {e}") from e
+            raise WeightsError(f"these weights are not those of {card['name']}: {e}") from e
     elif card["arguments"].get("frozen"):
         raise UsageError("a frozen network needs weights to freeze: --pretrained download, or a file of published weights")
     for child in module.modules():

@@ -60,13 +60,7 @@ class TorchvisionNet(nn.Module):
 
     def adopt(self, state: dict[str, Tensor]) -> None:
         """Take over published weights, all but the head's. ValueError where they are another model's."""
-        mine = self.net.state_dict()
-        body = {k: v for k, v in as_named_now(state).items() if not k.startswith((f"{self.head}.", "aux", "AuxLogits"))}
-        want = {k for k in mine if not k.startswith(f"{self.head}.")}
-        odd = sorted(want ^ body.keys()) or sorted(k for k in want if mine[k].shape != body[k].shape)
-        if odd:
-            raise ValueError(f"{odd[0]} does not fit, and {len(odd) - 1} more")
-        self.net.load_state_dict(with_versions(body, self.net), strict=False)
+        load_published(self.net, state, besides=(f"{self.head}.", "aux", "AuxLogits"))
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         return super().load_state_dict(with_versions(state_dict, self), strict, assign)
@@ -93,6 +87,17 @@ def bare(model: str, size: Sequence[int], **more: Any) -> nn.Module:
     elif model in GOOGLES:
         more = {"init_weights": False, **more, "transform_input": True}  # theirs saw images that were normalised otherwise
     return models.get_model(model, weights=None, **more)
+
+
+def load_published(net: nn.Module, state: Mapping[str, Tensor], besides: tuple[str, ...] = ()) -> None:
+    """Published weights into ``net``, all but those that are called as ``besides``. ValueError where they are another model's."""
+    mine = {k: v for k, v in net.state_dict().items() if not k.startswith(besides)}
+    counters = {k: v for k, v in mine.items() if k.endswith("num_batches_tracked")}  # older files have none: nothing needs them
+    given = counters | {k: v for k, v in as_named_now(state).items() if not k.startswith(besides)}
+    odd = sorted(mine.keys() ^ given.keys()) or sorted(k for k in mine if mine[k].shape != given[k].shape)
+    if odd:
+        raise ValueError(f"{odd[0]} does not fit" + (f", and {len(odd) - 1} more" if len(odd) > 1 else ""))
+    net.load_state_dict(with_versions(given, net), strict=False)
 
 
 def as_named_now(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

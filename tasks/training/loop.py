@@ -257,7 +257,8 @@ def one_epoch(
 def check_number(total: float, epoch: int, step: int) -> None:
     if not math.isfinite(total):
         where = f"in epoch {epoch + 1}, by step {step + 1}"
-        raise TrainingError(f"the loss is {total} {where}: lower the learning rate; the last whole epoch's weights are kept")
+        kept = "; the last whole epoch's weights are kept" if epoch else ""
+        raise TrainingError(f"the loss is {total} {where}: lower the learning rate{kept}")
 
 
 def rate(step: int, steps: int, schedule: str = "one-cycle") -> float:

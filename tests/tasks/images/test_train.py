@@ -17,6 +17,7 @@ from tasks.images.recipes import TrainParams
 from tasks.images.statistics import statistics
 from tasks.images.train import network_of, normaliser_of, train
 from tasks.nets.registry import build, image_networks
+from tasks.training.loop import check_number
 from tests.tasks.images.small_sets import CLASSES, images
 
 
@@ -141,8 +142,13 @@ def test_empty_parameters_are_the_networks_recipe():
         TrainParams(network="resnt")
 
 
+def test_no_weights_are_said_to_be_kept_of_no_epoch():
+    with pytest.raises(TrainingError, match=r"in epoch 1, by step 3: lower the learning rate$"):
+        check_number(float("nan"), 0, 2)
+
+
 def test_a_loss_that_is_no_number_is_one_clear_line():
-    with pytest.raises(TrainingError, match="lower the learning rate"):
+    with pytest.raises(TrainingError, match="lower the learning rate; the last whole epoch's weights are kept"):
         trained(a_set(), network="linear", optimizer="sgd", learning_rate=100.0, clip=0.0, weight_decay=10.0, epochs=60)
 
 
@@ -171,12 +177,27 @@ def test_a_frozen_network_learns_in_its_head_alone(published):
 
 def test_weights_of_another_network_are_refused(published):
     card = {"name": "alexnet", "architecture": "torchvision", "arguments": {"model": "alexnet", "classes": 3}}
-    with pytest.raises(WeightsError, match="not a alexnet's"):
+    with pytest.raises(WeightsError, match="not those of alexnet: classifier"):
         network_of(card, published)
     with pytest.raises(UsageError, match="torchvision"):
         network_of({"name": "linear", "architecture": "linear", "arguments": {}}, published)
     with pytest.raises(UsageError, match="needs weights to freeze"):
         trained(a_set(30), network="squeezenet1_1", frozen=True, input_size=32)
+
+
+def test_weights_of_before_batches_were_counted_go_in():
+    from torchvision import models
+
+    from tasks.images.recognise import with_model
+
+    torch.manual_seed(3)
+    old = {k: v for k, v in models.resnet18(weights=None).state_dict().items() if not k.endswith("num_batches_tracked")}
+    arguments = {"model": "resnet18", "classes": 3}
+    module = network_of({"name": "resnet18", "architecture": "torchvision", "arguments": arguments | {"size": [64, 64]}}, old)
+    assert torch.equal(module.state_dict()["net.layer1.0.bn1.weight"], old["layer1.0.bn1.weight"])
+    assert len(with_model("resnet18", old, models.ResNet18_Weights.DEFAULT).classes) == 1000
+    with pytest.raises(WeightsError, match=r"not those of resnet18: bn1.bias does not fit$"):
+        with_model("resnet18", old | {"bn1.bias": torch.zeros(3)}, models.ResNet18_Weights.DEFAULT)
 
 
 def test_a_size_that_a_network_cannot_see_is_said():
