@@ -77,7 +77,7 @@ def confusion_matrix(
         axes.text(column, row, text, ha="center", va="center", color=color, fontsize=size)
     axes.set_xticks(range(len(said)), said, rotation=0 if max(map(len, said)) * len(said) < 80 else 40, ha="center")
     axes.set_yticks(range(len(labels)), list(labels))
-    axes.set_xlabel("the line said")
+    axes.set_xlabel("what was said")
     axes.set_ylabel(truth)
     return _png(figure, title, names)
 

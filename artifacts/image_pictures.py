@@ -32,13 +32,16 @@ def images_preview(images: Images) -> Preview:
         {"class": name, **{part: n[label] for part, n in counts.items() if sum(n)}} for label, name in enumerate(images.classes)
     ]
     tables = {"Classes": rows}
-    if images.skipped:
-        tables["Left out"] = [{"why": why, "images": n} for why, n in images.skipped.items()]
+    if images.changed:
+        tables["Changed"] = [{"how": how, "images": n} for how, n in images.changed.items()]
+    if images.left_out:
+        tables["Left out"] = [{"why": why, "files": n} for why, n in images.left_out.items()]
     _, h, w = images.shape
-    left_out = f"; {sum(images.skipped.values())} left out" if images.skipped else ""
+    noted = {"changed": images.changed, "left out": images.left_out}
+    said = "".join(f"; {sum(of.values())} {what}" for what, of in noted.items() if of)
     headline = (
         f"{len(images.train)} training, {len(images.test)} test images of {h} x {w} pixels, {len(images.classes)} classes, from "
-        f"{images.origin}{left_out}"
+        f"{images.origin}{said}"
     )
     return Preview(headline, tables, {"Training images, one class a row": jpeg(class_rows(images.train, images.classes))})
 

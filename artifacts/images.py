@@ -16,6 +16,7 @@ from artifacts.artifact import Preview
 Layout = Literal["hdf5", "zarr"]
 PARTS = ("train", "validation", "test")
 IMAGES_A_CHUNK = 1024
+CHANGED = ("resized", "converted from ")  # how a note begins of an image that is there all the same
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class HeldOutImages(Labelled):
 class Images:
     """Parts of one image set with the same classes and size; ``validation`` may be empty. Classes: names by label.
 
-    skipped: why -> how many images of the source were left out. origin: what kind of source it was, never where it lies.
+    notes: what was done to images of the source, or why they were left out -> how many.
+    origin: what kind of source it was, never where it lies.
     """
 
     kind: ClassVar[str] = "images"
@@ -55,7 +57,7 @@ class Images:
     classes: tuple[str, ...]
     validation: HeldOutImages
     origin: str = ""
-    skipped: dict[str, int] = field(default_factory=dict)
+    notes: dict[str, int] = field(default_factory=dict)
     layout: Layout = "hdf5"
 
     @property
@@ -67,6 +69,15 @@ class Images:
         """Channels, rows and columns of one image."""
         return self.train.images.shape[1:]  # type: ignore[return-value]
 
+    @property
+    def changed(self) -> dict[str, int]:
+        """Of the notes, how many images were resized or converted: they are there."""
+        return {what: n for what, n in self.notes.items() if what.startswith(CHANGED)}
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        return {why: n for why, n in self.notes.items() if not why.startswith(CHANGED)}
+
     def counts(self) -> dict[str, list[int]]:
         """Part -> how many images each class has."""
         return {name: np.bincount(p.labels, minlength=len(self.classes)).tolist() for name, p in self.parts.items()}
@@ -76,7 +87,7 @@ class Images:
             (folder / "images.h5").write_bytes(as_hdf5(dict(self._arrays())))
         else:
             write_zarr(folder / "images.zarr", dict(self._arrays()))
-        about = {"classes": list(self.classes), "origin": self.origin, "skipped": self.skipped, "layout": self.layout}
+        about = {"classes": list(self.classes), "origin": self.origin, "skipped": self.notes, "layout": self.layout}
         write_json(folder / "images.json", about)
 
     def _arrays(self) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -104,14 +115,14 @@ class Images:
 
     def summary(self) -> dict[str, Any]:
         held_out = {"validation": len(self.validation)} if len(self.validation) else {}
-        skipped = {"skipped": sum(self.skipped.values())} if self.skipped else {}
+        noted = {"changed": sum(self.changed.values()), "left out": sum(self.left_out.values())}
         return {
             "train": len(self.train),
             **held_out,
             "test": len(self.test),
             "classes": len(self.classes),
             "shape": list(self.shape),
-            **skipped,
+            **{k: n for k, n in noted.items() if n},
             "origin": self.origin,
         }
 

@@ -35,8 +35,10 @@ class SideBySide:
         return cls(about["rows"], about["histories"], pairs)
 
     @property
-    def best(self) -> dict[str, Any]:
-        return max(self.rows, key=lambda r: r["accuracy"])
+    def best(self) -> list[str]:
+        """Names of those with the highest accuracy: of all that share it."""
+        most = max(r["accuracy"] for r in self.rows)
+        return [r["name"] for r in self.rows if r["accuracy"] == most]
 
     def summary(self) -> dict[str, Any]:
         return {r["name"]: r["accuracy"] for r in self.rows}
@@ -48,9 +50,8 @@ class SideBySide:
         for name, pairs in self.confidences.items():
             sure, right = [p for p, _ in pairs], [r for _, r in pairs]
             pictures[f"How far the confidence of {name} can be trusted"] = reliability(sure, right)
-        best = self.best
         said = ", ".join(f"{r['name']} {r['accuracy']:.2%}" for r in self.rows)
-        return Preview(f"{said}; most often right: {best['name']}", {"Side by side": self.rows}, pictures)
+        return Preview(f"{said}; most often right: {' and '.join(self.best)}", {"Side by side": self.rows}, pictures)
 
     def curves(self) -> bytes:
         """A panel for each thing measured in every training, with a line a training."""

@@ -38,6 +38,9 @@ Pretrained = Annotated[
 TrainingPrecision = Annotated[Precision, form("Precision", "auto: bfloat16 on a GPU that is good at it, else float32")]
 
 
+UNSETTLED = TrainParams.model_construct()  # so that the form is not filled with one network's recipe for every other one
+
+
 @flow("cifar")
 def cifar(
     data: Data = SYNTHETIC,
@@ -47,14 +50,16 @@ def cifar(
     refresh: Annotated[list[ImageStage], form("Refresh", "Run these stages again although their artifacts are whole")] = [],
     from_stage: Annotated[ImageStage | None, form("From stage", "Run this stage and all after it again")] = None,
     read: Annotated[ReadParams, form("Read", "Which images")] = ReadParams(),
-    train: Annotated[TrainParams, form("Train", "Which network, and how it is trained")] = TrainParams(),
+    train: Annotated[
+        TrainParams, form("Train", "Which network, and how it is trained; None: as its own recipe says")
+    ] = UNSETTLED,
     evaluate: Annotated[EvaluateParams, form("Evaluate", "How the test images are looked at")] = EvaluateParams(),
 ) -> Made:
     """Read an image set, measure its channels, train a classifier on it and judge it on images it never saw.
 
     Every stage keeps what it made; what is there whole is reused. Returns the refs of the four artifacts.
     """
-    store, asked = open_store(), again(refresh, from_stage)
+    store, asked, train = open_store(), again(refresh, from_stage), train.settled()
     device, used = settle_training(device, precision)
     params = {"read": read, "statistics": StatisticsParams(), "train": train, "evaluate": evaluate}
     if data == SYNTHETIC:
@@ -84,8 +89,9 @@ def settle_training(device: str, precision: str) -> tuple[str, Settled]:
 
 def pretrained_source(network: str, frozen: bool, given: str | None) -> PretrainedSource | None:
     """Of published weights. UsageError before anything is read where the network can do nothing with them, or not without."""
-    if given and network in RECIPES:
-        raise UsageError(f"published weights are for torchvision's networks: {network} is none")
+    if (given or frozen) and network in RECIPES:
+        what = "published weights are" if given else "frozen is"
+        raise UsageError(f"{what} for torchvision's networks: {network} is none")
     if not given and frozen:
         raise UsageError("a frozen network needs weights to freeze: --pretrained download, or a file of published weights")
     if not given:

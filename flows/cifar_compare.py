@@ -18,6 +18,7 @@ from flows.form import Device, form
 from flows.settle import open_store, without_paths
 from tasks.images.compare import CompareParams, compare
 from tasks.images.evaluate import EvaluateParams
+from tasks.images.losses import LossName
 from tasks.images.pretrained import DOWNLOAD, PretrainedSource
 from tasks.images.read import ReadParams
 from tasks.images.recipes import RECIPES, TrainParams
@@ -25,25 +26,25 @@ from tasks.images.source import SYNTHETIC
 from tasks.line import Line
 from tasks.stage import Compute
 
-LOSSES = ["cross-entropy", "nll", "mse"]
+LOSSES: list[LossName] = ["cross-entropy", "nll", "mse"]
 
 
 @flow("cifar-compare")
 def cifar_compare(
     data: Data = SYNTHETIC,
     pretrained: Pretrained = None,
-    names: Annotated[list[str], form("Names", "What each training is called, in order")] = LOSSES,
-    variants: Annotated[list[TrainParams], form("Variants", "How each network is trained, in the order of the names")] = [
-        TrainParams(loss=name)
-        for name in LOSSES  # type: ignore[arg-type]
-    ],
+    names: Annotated[list[str], form("Names", "What each training is called, in order")] = [*LOSSES],
+    variants: Annotated[
+        list[TrainParams],
+        form("Variants", "How each network is trained, in the order of the names; None: as its own recipe says"),
+    ] = [TrainParams.model_construct(loss=name) for name in LOSSES],
     device: Device = "auto",
     precision: TrainingPrecision = "auto",
     read: Annotated[ReadParams, form("Read", "Which images")] = ReadParams(),
     evaluate: Annotated[EvaluateParams, form("Evaluate", "How the test images are looked at")] = EvaluateParams(),
 ) -> Ref:
     """Train a network once for each variant; curves, accuracy and calibration side by side: of three losses, by default."""
-    store = open_store()
+    store, variants = open_store(), [v.settled() for v in variants]
     device, used = settle_training(device, precision)
     with without_paths():
         starts = starts_of(variants, pretrained)

@@ -107,7 +107,8 @@ def measured(metrics: Mapping[str, Any]) -> str:
     def text(name: str, value: Any) -> str:
         if name.endswith("_s"):
             return f"{name[:-2].replace('_', ' ')} {value:.0f} s"
-        return f"{name.replace('_', ' ')} {value:.4g}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value}"
+        short = f"{value:.0f}" if isinstance(value, float) and abs(value) >= 1000 else f"{value:.4g}"
+        return f"{name.replace('_', ' ')} {short if isinstance(value, float) else value}"
 
     return "  ".join(text(n, v) for n, v in metrics.items())
 

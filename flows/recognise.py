@@ -74,4 +74,4 @@ def show(found: list[Recognised], out: Path, as_json: bool, left_out: int) -> No
         table.add_row(r.name, *(f"{name} {p:.1%}" for name, p in r.top))
     console = wide_console(markup=False)
     console.print(table)
-    console.print(f"picture: {out}" + (f"; {left_out} files left out" if left_out else ""), highlight=False)
+    console.print(f"picture: {out}" + (f"; left out: {left_out}" if left_out else ""), highlight=False)

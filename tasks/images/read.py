@@ -113,8 +113,7 @@ def check_sources(source: Records, names: tuple[str, ...], wanted: list[int]) ->
     for part in ("train", "test"):
         counts = np.bincount(source.labels[part], minlength=len(source.classes))
         if counts.sum() and (empty := [n for n, k in zip(names, wanted, strict=True) if not counts[k]]):
-            few = ", ".join(empty[:5]) + (" …" if len(empty) > 5 else "")
-            raise InputError(f"the class {few} has no {part} images: add some, or leave it out with --classes")
+            raise InputError(f"no {part} images of the class {few(empty)}: add some, or leave it out with --classes")
     if not len(source.labels["train"]):
         raise InputError("there are no training images")
     if len(names) < 2:
@@ -129,9 +128,13 @@ def check_classes(part: str, loaded: Loaded, labels: Indices, classes: tuple[str
     gone = [name for name, a, b in zip(classes, asked, left, strict=True) if a and not b]
     if gone:
         why = ", ".join(f"{n} {w}" for w, n in loaded.notes.items())
-        raise InputError(f"the class {', '.join(gone[:5])} has no {part} images left ({why})")
+        raise InputError(f"no {part} images are left of the class {few(gone)} ({why})")
     if part == "train" and (missing := [n for n, b in zip(classes, left, strict=True) if not b]):
         raise InputError(
-            f"the class {', '.join(missing[:5])} has too few images to train on some and hold out others: add some, take a "
-            "larger fraction, or leave it out with --classes"
+            f"too few images of the class {few(missing)} to train on some and hold out others: add some, take a larger fraction, "
+            "or leave it out with --classes"
         )
+
+
+def few(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (" …" if len(names) > 5 else "")

@@ -100,6 +100,10 @@ class TrainParams(Params):
         asked = {k: v for k, v in given.items() if v is not None}
         return recipe_of(asked.get("network", "convnet")) | asked
 
+    def settled(self) -> TrainParams:
+        """The same; what is still empty, as in a form's default, from the recipe."""
+        return TrainParams(**self.model_dump())
+
     def loop(self) -> LoopParams:
         return LoopParams(**{k: getattr(self, k) for k in LoopParams.model_fields if hasattr(self, k)})
 

@@ -54,6 +54,8 @@ class TreeRecords:
                 images[n] = decode(self.read(self.names[part][index]), rules, notes)
             except Skip as why:
                 notes[str(why)] += 1
+            except InputError as e:
+                raise InputError(str(e), private=self.names[part][index]) from e
             else:
                 kept[k] = True
                 n += 1

@@ -75,6 +75,7 @@ def test_two_classes_of_a_zip(trained, tmp_path):
         (["--refresh", "trian"], 2, "did you mean train"),
         (["--set", "train.epochs=0"], 2, "greater than or equal to 1"),
         (["--network", "resnet18", "--set", "train.frozen=true"], 2, "needs weights to freeze"),
+        (["--network", "linear", "--set", "train.frozen=true"], 2, "frozen is for torchvision's networks: linear is none"),
         (["--network", "linear", "--pretrained", "download"], 2, "published weights are for torchvision's networks"),
     ],
 )
@@ -108,7 +109,9 @@ def test_three_losses_side_by_side(trained, tmp_path):
     assert {"calibration_error", "brier", "log_loss"} <= done.json[2].keys()
     assert done.err.count("train ") >= 3
     assert re.search(r"^train\s+reused", done.err, re.M)  # cross-entropy is what was trained before
-    assert (tmp_path / "report.html").read_text().count("<img") == 4
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<img") == 4
+    assert "most often right: cross-entropy and nll" in page
 
 
 def test_learning_rates_side_by_side(trained, tmp_path):
@@ -193,4 +196,5 @@ def test_a_model_of_torchvision_sees_with_its_own_transforms(trained, tmp_path):
     assert run("recognise", tmp_path / "a.png", *options[2:], "--model", "squeezenet1_2").code == 2
     wrong = run("recognise", tmp_path / "a.png", *options[2:], "--model", "resnet18")
     assert wrong.code == 5
+    assert "these weights are not those of resnet18: bn1.bias does not fit, and" in wrong.err
     assert len(wrong.err.strip().splitlines()) == 1

@@ -75,6 +75,19 @@ def test_each_takes_what_its_form_sends(name):
     assert sent.keys() <= flow.validate_parameters(sent).keys()
 
 
+def test_the_form_of_a_training_of_images_fills_in_no_networks_recipe():
+    """Else whoever asks for another network in the form would train it by the convnet's recipe."""
+    from prefect.utilities.callables import parameter_schema
+
+    from tasks.images.recipes import RECIPES, TrainParams
+
+    cifar, compared = (parameter_schema(flow_of(DEPLOYMENTS[n])).model_dump()["properties"] for n in ("cifar", "cifar-compare"))
+    for filled in (cifar["train"]["default"], *compared["variants"]["default"]):
+        assert {filled[k] for k in RECIPES["fast"]} == {None}
+        assert TrainParams(**filled | {"network": "fast"}).epochs == RECIPES["fast"]["epochs"]
+        assert TrainParams.model_construct(**filled).settled() == TrainParams(loss=filled["loss"])
+
+
 @pytest.mark.parametrize("name", DEPLOYMENTS)
 def test_each_form_has_titles_and_descriptions(name):
     from prefect.utilities.callables import parameter_schema

@@ -71,7 +71,7 @@ def test_a_tree_may_lie_deeper_and_beside_other_things(tmp_path):
     given = {f"set/v1/{name}": body for name, body in files().items()} | {"set/v1/readme.txt": b"x", "set/.DS_Store": b"x"}
     found = read_from(folder(tmp_path / "deep", given))
     assert same(found, read_from(folder(tmp_path / "plain")))
-    assert found.skipped == {"files that are no images": 1}
+    assert found.notes == {"files that are no images": 1}
 
 
 def test_without_a_test_folder_some_are_held_out(tmp_path):
@@ -121,7 +121,7 @@ def test_another_mode_is_converted_left_out_or_refused(tmp_path, image):
     path = odd_tree(tmp_path, image)
     converted = read_from(path)
     assert len(converted.train) == 31
-    assert list(converted.skipped.values()) == [1]
+    assert list(converted.notes.values()) == [1]
     if image.mode != "P":
         assert (converted.train.images[-1] == 128).all()
     assert len(read_from(path, other_mode="skip").train) == 30
@@ -131,10 +131,14 @@ def test_another_mode_is_converted_left_out_or_refused(tmp_path, image):
 
 def test_another_size_is_refused_resized_or_left_out(tmp_path):
     path = odd_tree(tmp_path, Image.new("RGB", (40, 20), (10, 20, 30)))
-    with pytest.raises(InputError, match=r"20 x 40, not 16 x 16.*read\.other_size=resize"):
+    with pytest.raises(InputError, match=r"20 x 40, not 16 x 16.*read\.other_size=resize") as refused:
         read_from(path)
+    assert refused.value.private == "train/down/999.png"
     resized = read_from(path, other_size="resize")
-    assert resized.skipped == {"resized": 1}
+    assert (resized.notes, resized.changed, resized.left_out) == ({"resized": 1}, {"resized": 1}, {})
+    assert resized.summary()["changed"] == 1
+    assert "left out" not in resized.summary()
+    assert "1 changed" in resized.preview({}).headline
     assert (resized.train.images[-1] == np.array([10, 20, 30])[:, None, None]).all()
     assert len(read_from(path, other_size="skip").train) == 30
     assert read_from(path, size=24).shape == (3, 24, 24)
@@ -151,7 +155,7 @@ def test_arrays_of_another_mode_follow_the_same_rules(tmp_path, array, value):
     found = read_from(path)
     assert found.train.images.shape == (9, 3, 8, 8)
     assert (found.train.images == value).all()
-    assert sum(found.skipped.values()) == 18
+    assert sum(found.notes.values()) == 18
     with pytest.raises(InputError, match="other_mode"):
         read_from(path, other_mode="refuse")
 
@@ -167,7 +171,7 @@ def png16(side: int = 16, level: int = 0x8040) -> bytes:
 def test_a_colour_image_of_16_bits_is_another_mode(tmp_path):
     path = folder(tmp_path / "tree", files() | {"train/down/999.png": png16()})
     found = read_from(path)
-    assert found.skipped == {"converted from 16-bit colour": 1}
+    assert found.notes == {"converted from 16-bit colour": 1}
     assert (found.train.images[-1] == 0x80).all()
     with pytest.raises(InputError, match="16-bit colour"):
         read_from(path, other_mode="refuse")
@@ -179,7 +183,8 @@ def test_damaged_images_are_skipped_and_counted(tmp_path):
     given |= {names[0]: given[names[0]][:200], names[1]: b"", names[2]: b"GIF89a nonsense"}
     found = read_from(folder(tmp_path / "tree", given))
     assert found.counts()["train"] == [10, 10, 7]
-    assert found.skipped == {"damaged or no image": 3}
+    assert found.notes == {"damaged or no image": 3}
+    assert found.summary()["left out"] == 3
     assert "3 left out" in found.preview({}).headline
 
 
@@ -190,7 +195,7 @@ def test_a_wrong_checksum_inside_a_zip_costs_that_image(tmp_path):
     body[first + 100] ^= 0xFF
     path.write_bytes(body)
     found = read_from(path)
-    assert found.skipped == {"damaged in the zip (wrong checksum)": 1}
+    assert found.notes == {"damaged in the zip (wrong checksum)": 1}
 
 
 # -- broken sources -----------------------------------------------------------------------------------------------------------
@@ -266,10 +271,10 @@ def test_a_class_with_no_images_is_named(tmp_path):
     with pytest.raises(InputError, match="class zebra has no images"):
         read_from(tree)
     labels = np.arange(90) % 2
-    with pytest.raises(InputError, match="class down has no train images"):
+    with pytest.raises(InputError, match="no train images of the class down"):
         read_from(npz(tmp_path / "set.npz", train_labels=labels))
     damaged = {n: (b"" if "down" in n else b) for n, b in files().items()}
-    with pytest.raises(InputError, match="class down has no train images left"):
+    with pytest.raises(InputError, match="no train images are left of the class down"):
         read_from(folder(tmp_path / "damaged", damaged))
 
 
@@ -294,7 +299,7 @@ def test_too_few_classes_or_images_are_said(tmp_path):
     with pytest.raises(InputError, match="one class alone, down"):
         read_from(folder(tmp_path / "alone", alone))
     flat = {n.removeprefix("train/"): b for n, b in files().items() if n.startswith("train") and "down" not in n}
-    with pytest.raises(InputError, match="class down has too few images to train on some and hold out others"):
+    with pytest.raises(InputError, match="too few images of the class down to train on some and hold out others"):
         read_from(folder(tmp_path / "few", flat | {"down/1.png": encoded(images(3)[0][2])}))
 
 
@@ -384,4 +389,4 @@ def test_the_jpeg_set_is_read_whole(data_dir):
     found = read_from(data_dir / "cifar10" / "jpeg-60000.zip", fraction=0.02)
     assert found.counts() == {"train": [100] * 10, "validation": [0] * 10, "test": [20] * 10}
     assert found.classes[:3] == ("airplane", "automobile", "bird")
-    assert not found.skipped
+    assert not found.notes
