@@ -83,7 +83,8 @@ class PrivateIndex:
         """
         known = self.known_path(source) if source.startswith(TOKEN) else None
         path = known or Path(source)
-        if known is None and not self.inside(path.expanduser()):
+        nameless = source.startswith(TOKEN) and self.roots is not None  # what a refused path is called on a run's page
+        if known is None and (nameless or not self.inside(path.expanduser())):
             allowed = f"{len(self.roots)} folders are open to deployments" if self.roots else "no folder is open to deployments"
             raise UsageError(
                 f"the path lies outside what deployments may read here ({allowed}): start `hounsfield ui --root FOLDER`, or name "

@@ -23,8 +23,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from artifacts.errors import TrainingError
+from artifacts.errors import TrainingError, UsageError
 from artifacts.store import explained
+from tasks.nets.network import settle_device
 from tasks.stage import Compute, Params, Progress, silent
 
 Batch = tuple[Tensor, Tensor]
@@ -138,8 +139,11 @@ def fit(
     last one where nothing validates). ``optimizers`` replaces the params' optimiser. With several devices (``ddp``) every process
     takes its share of each batch; then ``batches``, ``loss`` and ``validate`` must be picklable.
 
-    TrainingError where the loss is no longer a number: the epochs before stay in ``workspace``.
+    TrainingError where the loss is no longer a number: the epochs before stay in ``workspace``. UsageError for a 3D network in
+    bfloat16 on a CPU.
     """
+    if compute.precision == "bfloat16" and settle_device(compute.device).type == "cpu" and _is_3d(module):
+        raise UsageError("bfloat16 trains 3D networks wrongly on a CPU (torch's gradients of two-slice layers): take float32")
     asked = (batches, loss, params, steps_an_epoch, validate, monitor, higher_is_better, workspace, optimizers)
     if compute.devices > 1:
         from tasks.training.many import fit_on_many
@@ -150,11 +154,13 @@ def fit(
     module.to("cpu").eval()
 
 
+def _is_3d(module: nn.Module) -> bool:
+    return any(isinstance(m, nn.Conv3d) for m in module.modules())
+
+
 def fabric_of(compute: Compute) -> Any:
     """Lightning Fabric for ``compute``; several devices are processes of their own."""
     from lightning_fabric import Fabric
-
-    from tasks.nets.network import settle_device
 
     device = settle_device(compute.device)
     one = [device.index or 0] if device.type == "cuda" else 1

@@ -165,7 +165,9 @@ def test_paths_inside_the_roots_and_tokens_are_opened(index, tmp_path):
     assert index.path("cifar10") == Path("cifar10")  # a word, no path
 
 
-@pytest.mark.parametrize("how", ["absolute", "dots", "link", "beside", "home", "missing", "unknown token"])
+@pytest.mark.parametrize(
+    "how", ["absolute", "dots", "link", "beside", "home", "missing", "unknown token", "name of a refused path"]
+)
 def test_paths_outside_the_roots_are_refused_without_being_named(index, tmp_path, how):
     (tmp_path / "open" / "link").symlink_to(tmp_path / "closed")
     (tmp_path / "open-beside").mkdir()
@@ -177,6 +179,7 @@ def test_paths_outside_the_roots_are_refused_without_being_named(index, tmp_path
         "home": "~/x",
         "missing": str(tmp_path / "closed" / "nothing"),
         "unknown token": "source-/../../etc",
+        "name of a refused path": index.name(tmp_path / "closed"),
     }[how]
     with pytest.raises(UsageError) as refused:
         index.path(text)
