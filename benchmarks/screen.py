@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import redirect_stdout
 from importlib import import_module
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +48,8 @@ def run(n: int = 1) -> list[dict[str, Any]]:
         for precision in ("float32", "bfloat16"):
             os.environ["HOUNSFIELD_STORE"] = f"{scratch}/store-{precision}"
             cold, refs = timed(screen, precision)
-            export, _ = timed(show_reports, refs, Path(scratch) / "out", True)
+            with redirect_stdout(StringIO()):
+                export, _ = timed(show_reports, refs, Path(scratch) / "out", True)
             again, _ = timed(screen, precision)
             spent = {m.recipe.stage: m.seconds for m in open_store().lineage(refs[0])}
             network = sum(spent[s] for s in NETWORK_STAGES)
