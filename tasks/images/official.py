@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import tarfile
 import tempfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -52,8 +53,13 @@ def open_official(name: str, place: Path, download: bool) -> ArrayRecords:
     if archive.is_file():
         check_sum(archive, kind)
         with tempfile.TemporaryDirectory(prefix="hounsfield-") as folder:
+            batches = Path(folder) / kind.base_folder
+            batches.mkdir()
             with tarfile.open(archive) as packed:
-                packed.extractall(folder, filter="data")
+                for member in packed:
+                    if member.isfile() and PurePosixPath(member.name).parent == PurePosixPath(kind.base_folder):
+                        with packed.extractfile(member) as source, (batches / Path(member.name).name).open("wb") as into:  # type: ignore[union-attr]
+                            shutil.copyfileobj(source, into)
             return read(name, Path(folder))
     if not download:
         raise InputError(f"neither {kind.base_folder} nor {kind.filename} is there")

@@ -31,9 +31,14 @@ FEW = 0.1  # of the slices
 __all__ = ["READER", "RawScan", "read_scan"]
 
 
-def read_scan(found: FoundSeries) -> RawScan:
-    """Decode a series: ``RawScan`` in HU. Raises InputError where nothing of it can be read, or it is too large."""
-    scan = _without_blank(facing(_read_dicom(found) if found.source_format == "dicom" else _read_image(found)))
+def read_scan(found: FoundSeries, *, labels: bool = False) -> RawScan:
+    """Decode a series: ``RawScan`` in HU. Raises InputError where nothing of it can be read, or it is too large.
+
+    labels  it is a label map, in which a slice of one value throughout is as good as any
+    """
+    scan = facing(_read_dicom(found) if found.source_format == "dicom" else _read_image(found))
+    if not labels:
+        scan = _without_blank(scan)
     scan.name_by_content()
     return scan
 

@@ -22,7 +22,7 @@ class LabelMap:
 
     def on(self, grid: Geometry) -> NDArray[np.uint16]:
         """uint16 ``[z, y, x]`` on ``grid``: of each voxel the nearest label. Raises InputError where the file cannot be read."""
-        raw = read_scan(image_series(self.path))
+        raw = read_scan(image_series(self.path), labels=True)
         step = (raw.places_lps_mm[-1] - raw.places_lps_mm[0]) / max(len(raw.hu) - 1, 1)
         length = float(np.linalg.norm(step)) or 1.0
         directions = (tuple(step / length) if step.any() else (0.0, 0.0, 1.0), raw.column_lps, raw.row_lps)
@@ -36,7 +36,7 @@ class LabelMap:
 
 def read_digest(path: Path) -> str:
     """Of the voxels and where they lie."""
-    return read_scan(image_series(path)).digest()
+    return read_scan(image_series(path), labels=True).digest()
 
 
 def _nearest(labels: NDArray[np.uint16], own: Geometry, grid: Geometry) -> NDArray[np.uint16]:
