@@ -87,8 +87,14 @@ def _one(
     if not choices:
         first = f"run `hounsfield stage {maker} {ref}` first"
         raise UsageError(f"{stage.name} needs {argument}, and none was made with {ref}: {first}")
-    listed = " or ".join(f"--input {argument}={c}" for c in choices)
+    listed = " or ".join(f"--input {argument}={c} ({_how(store, c)})" for c in choices)
     raise UsageError(f"{stage.name} could take several for {argument}: say which with {listed}")
+
+
+def _how(store: Store, ref: Ref) -> str:
+    """With which weights and when: what tells one choice from another."""
+    names = sorted({m.weights["name"] for m in store.lineage(ref) if m.weights})
+    return ", ".join([*names, store.manifest(ref).made_at[:16].replace("T", " ")])
 
 
 def _made_beside(store: Store, anchor: list[Manifest]) -> list[tuple[Ref, Manifest]]:

@@ -94,6 +94,7 @@ def test_a_stage_alone_with_another_parameter_makes_another_artifact(copied):
     ambiguous = copied("stage", "crop", ref_of(copied, "volume"), "--direct")
     assert ambiguous.code == 2
     assert ambiguous.err.count("--input lumps=lumps:") == 2
+    assert ambiguous.err.count("(phantom, 20") == 2
     told = copied("stage", "crop", ref_of(copied, "volume"), "--direct", "--input", f"lumps={done.out.strip()}")
     assert told.code == 0, told.err
     # the scores that are there were made of the other lumps: they are not taken for these
