@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -121,7 +121,13 @@ class _Zarr:
 Voxels = NDArray[Any] | Rows
 
 
-def read_ahead(rows: Voxels, batches: Iterable[NDArray[np.integer[Any]]], workers: int = 2) -> Iterator[NDArray[Any]]:
+class Indexed(Protocol):
+    """Rows by an array of numbers: an array, ``Rows``, or several of them seen as one."""
+
+    def __getitem__(self, index: Any, /) -> NDArray[Any]: ...
+
+
+def read_ahead(rows: Indexed, batches: Iterable[NDArray[np.integer[Any]]], workers: int = 2) -> Iterator[NDArray[Any]]:
     """``rows[batch]`` for every batch of numbers, in order, read by threads while the batch before is used; 0: read when asked.
 
     Threads are enough: reading lets go of the interpreter's lock, and nothing is copied from process to process.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -54,12 +55,13 @@ class Balanced:
     seed: int
     device: str = "cpu"
 
-    def indices(self, epoch: int) -> Iterator[tuple[NDArray[np.intp], torch.Generator, torch.device]]:
-        device = torch.device(self.device)
-        chance = torch.Generator(device).manual_seed(self.seed * 1_000_003 + epoch)
-        draws = drawn(np.random.default_rng([self.seed, epoch]), self.kinds, self.counts)
-        for _, index in zip(range(self.steps), draws, strict=False):
-            yield index, chance, device
+    def indices(self, epoch: int) -> list[NDArray[np.intp]]:
+        """Which examples each batch of an epoch has."""
+        return list(islice(drawn(np.random.default_rng([self.seed, epoch]), self.kinds, self.counts), self.steps))
+
+    def chance(self, epoch: int) -> torch.Generator:
+        """What an epoch's augmentation is drawn from, on the device."""
+        return torch.Generator(self.device).manual_seed(self.seed * 1_000_003 + epoch)
 
 
 @dataclass
@@ -73,9 +75,9 @@ class SliceBatches(Balanced):
     def __call__(self, epoch: int) -> Iterator[Batch]:
         assert self.hu is not None
         assert self.masks is not None
-        for index, chance, device in self.indices(epoch):
-            x, y = self.hu.take(index, device).float(), self.masks.take(index, device)
-            x, moved = augment(x, self.augmentation, chance, mask=y, out=(self.crop, self.crop))
+        indices, chance, device = self.indices(epoch), self.chance(epoch), torch.device(self.device)
+        for hu, y in zip(self.hu.takes(indices, device), self.masks.takes(indices, device), strict=True):
+            x, moved = augment(hu.float(), self.augmentation, chance, mask=y, out=(self.crop, self.crop))
             if float(torch.rand((), generator=chance, device=device)) < 0.5 and self.augmentation.flip:
                 x = x.flip(1)  # upside down: the middle slice stays where it is
             assert moved is not None
@@ -93,7 +95,7 @@ class CropBatches(Balanced):
     def __call__(self, epoch: int) -> Iterator[Batch]:
         assert self.hu is not None
         assert self.target is not None
-        for index, chance, device in self.indices(epoch):
-            x = self.hu.take(index, device).float()[:, None]
-            x, _ = augment(x, self.augmentation, chance, out=self.crop_zyx)
+        indices, chance, device = self.indices(epoch), self.chance(epoch), torch.device(self.device)
+        for index, hu in zip(indices, self.hu.takes(indices, device), strict=True):
+            x, _ = augment(hu.float()[:, None], self.augmentation, chance, out=self.crop_zyx)
             yield windowed(x, self.input), torch.from_numpy(self.target[index]).to(device)

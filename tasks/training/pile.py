@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from artifacts.errors import TrainingError
-from artifacts.rows import Voxels
+from artifacts.rows import Rows, Voxels, read_ahead
 
 SHARE_OF_MEMORY = 0.25  # of the machine's, and of a GPU's free one
+READERS = 2  # threads that read the next batches of what does not fit
 
 
 class Pile:
@@ -72,6 +73,14 @@ class Pile:
             assert self._on_device is not None
             return self._on_device[torch.from_numpy(index).to(device)]
         return torch.from_numpy(self[index]).to(device)
+
+    def takes(self, indices: Iterable[NDArray[np.intp]], device: torch.device) -> Iterator[Tensor]:
+        """``take`` of each, in order; what lies on disk is read while the batches before are used."""
+        if device.type == "cuda" and self._held(device):
+            yield from (self.take(index, device) for index in indices)
+            return
+        readers = READERS if any(isinstance(part, Rows) for part in self._parts) else 0
+        yield from (torch.from_numpy(batch).to(device) for batch in read_ahead(self, indices, readers))
 
     def _held(self, device: torch.device) -> bool:
         if self._on_device is None and self.nbytes < SHARE_OF_MEMORY * torch.cuda.mem_get_info(device)[0]:

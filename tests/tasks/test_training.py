@@ -127,6 +127,8 @@ def test_a_pile_is_its_rows_in_any_order(in_memory: bool, tmp_path: Path) -> Non
     assert pile[[2, 0, 1, 2]].tolist() == [[106, 107], [10, 11], [0, 1], [106, 107]]
     copied = pickle.loads(pickle.dumps(pile))
     assert torch.equal(copied.take(np.array([1, 2]), torch.device("cpu")), torch.tensor([[0, 1], [106, 107]], dtype=torch.int16))
+    read = pile.takes([np.array([2]), np.array([0, 1])] * 9, torch.device("cpu"))  # more batches than are read ahead
+    assert [t.tolist() for t in read] == [[[106, 107]], [[10, 11], [0, 1]]] * 9
 
 
 def test_patches_hold_nodules_and_what_is_none(source: PhantomSource) -> None:
