@@ -59,7 +59,7 @@ def right(pixels: Labelled, like: Images, fold: NDArray[np.bool_], network: str,
     images = replace(like, train=TrainingImages(*part(~fold)), test=HeldOutImages(*part(fold)))
     trained = train(images, statistics(images), TrainParams(network=network, epochs=epochs, seed=seed))
     scores = evaluate(images, trained)
-    return np.asarray(scores.probabilities.argmax(1) == scores.truth)
+    return np.asarray(scores.probability.argmax(1) == scores.truth)
 
 
 def main() -> None:

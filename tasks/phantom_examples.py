@@ -32,7 +32,7 @@ class PhantomExamplesParams(Params):
     )
 
 
-@stage("phantom-examples", version=1, params=PhantomExamplesParams, gpu=True)
+@stage("phantom-examples", version=2, params=PhantomExamplesParams, gpu=True)
 def phantom_examples(
     phantom: TrainingSource, segmenter: Trained | None = None, *, params: PhantomExamplesParams = PhantomExamplesParams()
 ) -> Examples:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.phantom.canvas import Box, Canvas
-from tasks.phantom.nodules import Shape, directions
+from tasks.phantom.nodules import SUBSOLID, Shape, directions
 from tasks.phantom.shapes import ellipsoid
 from tasks.phantom.style import Look
 
@@ -26,10 +26,10 @@ def fill(
     kind, spacing = shape.spec.kind, canvas.spacing
     uneven = gaussian_filter(rng.standard_normal(share.shape).astype(np.float32), [1.3 / s for s in spacing])
     uneven /= max(float(uneven.std()), 1e-6)
-    faint = kind in ("ground-glass", "part-solid")
+    faint = kind in SUBSOLID
     if faint:  # haze ends softly
         share = gaussian_filter(share, [rng.uniform(0.5, 1.4) / s for s in spacing])
-    tissue = max(shape.hu, look.lung_hu + 140) if faint else shape.hu
+    tissue = shape.tissue_hu(look.lung_hu)
     soft = float(rng.uniform(-20, 60))
     inner = kind == "calcified" and rng.random() < 0.5
     _mix(canvas, box, share, (soft if inner else tissue) + uneven * rng.uniform(15, 70 if faint else 40))

@@ -15,6 +15,7 @@ from tasks.phantom.shapes import Field, tube
 Kind = Literal["solid", "part-solid", "ground-glass", "calcified"]
 Margin = Literal["smooth", "lobulated", "spiculated"]
 Place = Literal["alone", "pleural", "vessel"]
+SUBSOLID: tuple[Kind, ...] = ("part-solid", "ground-glass")
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class NoduleSpec:
     """What is wanted; what is None is drawn at random.
 
     diameter_mm: mean of the longest axial axis and its perpendicular, spicules not counted. stretch: lengths of the three
-    half-axes relative to each other, (1, 1, 1) a ball.
+    half-axes relative to each other, (1, 1, 1) a ball. contrast_hu: by how much haze (ground glass, also around a solid core)
+    stands out of the lung; None: by chance, 140 at least.
     """
 
     diameter_mm: float | None = None
@@ -30,6 +32,7 @@ class NoduleSpec:
     margin: Margin | None = None
     place: Place | None = None
     stretch: tuple[float, float, float] | None = None
+    contrast_hu: float | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,12 @@ class Shape:
         """Nothing of it is farther from its centre."""
         longest = self.spicules[:, 3].max() if len(self.spicules) else 0.0
         return float(self.radii.max() * 1.35 + longest + 1.0)
+
+    def tissue_hu(self, lung_hu: float) -> float:
+        """HU of all but a solid core or lime, in lung of ``lung_hu``."""
+        if self.spec.kind not in SUBSOLID:
+            return self.hu
+        return max(self.hu, lung_hu + 140) if self.spec.contrast_hu is None else lung_hu + self.spec.contrast_hu
 
     def core_distance(self, x: Field, y: Field, z: Field, share: float = 1.0) -> Field:
         """Signed distance (mm) from the surface without spicules; x, y, z from the centre."""
@@ -111,7 +120,7 @@ def complete(rng: np.random.Generator, spec: NoduleSpec, *, varied: bool = False
     places: list[Place] = ["alone", "pleural", "vessel"]
     place = spec.place or places[rng.choice(3, p=[0.45, 0.30, 0.25])]
     stretch = spec.stretch or tuple(float(v) for v in rng.uniform(0.8, 1.25, 3))
-    return NoduleSpec(d, kind, margin, place, stretch)  # type: ignore[arg-type]
+    return NoduleSpec(d, kind, margin, place, stretch, spec.contrast_hu)  # type: ignore[arg-type]
 
 
 def _complete_varied(rng: np.random.Generator, spec: NoduleSpec) -> NoduleSpec:
@@ -126,7 +135,7 @@ def _complete_varied(rng: np.random.Generator, spec: NoduleSpec) -> NoduleSpec:
     places: list[Place] = ["alone", "pleural", "vessel"]
     place = spec.place or places[rng.choice(3, p=[0.42, 0.32, 0.26])]
     stretch = spec.stretch or tuple(float(v) for v in rng.uniform(0.7, 1.35, 3))
-    return NoduleSpec(d, kind, margin, place, stretch)  # type: ignore[arg-type]
+    return NoduleSpec(d, kind, margin, place, stretch, spec.contrast_hu)  # type: ignore[arg-type]
 
 
 def draw_shape(rng: np.random.Generator, spec: NoduleSpec, *, varied: bool = False) -> Shape:

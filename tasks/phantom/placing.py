@@ -104,7 +104,7 @@ def insert_nodule(
     if anatomy.look.anywhere:
         fill(rng, canvas, anatomy.look, shape, center, box, share)
     else:
-        canvas.paint(box, share, shape.hu)
+        canvas.paint(box, share, shape.tissue_hu(anatomy.look.lung_hu))
         if spec.kind == "part-solid":
             solid = canvas.occupancy(box, lambda x, y, z: shape.core_distance(x - cx, y - cy, z - cz, shape.core), 0.45)
             canvas.paint(box, solid, 25.0)

@@ -19,6 +19,7 @@ from artifacts.volume import SourceSlice, Volume
 from tasks.phantom.canvas import Distance
 from tasks.phantom.dicom import instance_uid, uid_of
 from tasks.phantom.nodules import (
+    SUBSOLID,
     NoduleSpec,
     PhantomNodule,
     Shape,
@@ -226,13 +227,13 @@ def _blend(
     tissue = gaussian_filter(was, [0.6 / spacing[0], *(1.2 / s for s in spacing[1:])])  # what was there, without its noise
     uneven = gaussian_filter(rng.standard_normal(was.shape).astype(np.float32), [1.3 / s for s in spacing])
     uneven /= max(float(uneven.std()), 1e-6)
-    faint = kind in ("ground-glass", "part-solid")
+    faint = kind in SUBSOLID
     share = gaussian_filter(shares(soil, shape.distance, offset), blur)
     if faint:  # haze ends softly
         share = gaussian_filter(share, [rng.uniform(0.5, 1.2) / s for s in spacing])
     soft, inner = float(rng.uniform(-20, 60)), kind == "calcified" and rng.random() < 0.5
     lung = float(np.median(was[was < -700])) if (was < -700).any() else -850.0
-    target = (soft if inner else max(shape.hu, lung + 140) if faint else shape.hu) + uneven * rng.uniform(15, 60 if faint else 35)
+    target = (soft if inner else shape.tissue_hu(lung)) + uneven * rng.uniform(15, 60 if faint else 35)
     now = was + share * np.maximum(target - tissue, 0)
     if kind == "part-solid" or inner:
         core = gaussian_filter(shares(soil, lambda x, y, z: shape.core_distance(x, y, z, shape.core), offset), blur)

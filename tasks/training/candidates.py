@@ -31,9 +31,9 @@ def proposed(phantom: Phantom, segmenter: Network, threshold: float = 0.1) -> ND
 
 
 def jittered(rng: np.random.Generator, phantom: Phantom, times: int) -> NDArray[np.float64]:
-    """Each nodule's centre ``times`` times, off by up to half its radius and 3 mm."""
+    """Each nodule's centre ``times`` times, off by up to half its radius and 6 mm: of a large one, one side may be proposed."""
     centers = np.array([n.center_lps_mm for n in phantom.nodules]).reshape(-1, 3).repeat(times, axis=0)
-    off = np.minimum([n.diameter_mm / 4 for n in phantom.nodules], 3.0).repeat(times)
+    off = np.minimum([n.diameter_mm / 4 for n in phantom.nodules], 6.0).repeat(times)
     return centers + rng.uniform(-1, 1, centers.shape) * off[:, None]
 
 

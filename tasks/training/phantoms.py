@@ -11,7 +11,7 @@ import numpy as np
 
 from artifacts.dataset import Split
 from tasks.phantom import NoduleSpec, Phantom, make_phantom
-from tasks.phantom.nodules import Kind
+from tasks.phantom.nodules import SUBSOLID
 from tasks.phantom.splits import SEEDS
 from tasks.phantom.style import Style
 from tasks.phantom.varied import VERSION
@@ -19,9 +19,9 @@ from tasks.phantom.varied import VERSION
 FIRST_SEED = {split: seeds.start for split, seeds in SEEDS.items()}
 SLICE_MM = (1.0, 1.25, 1.5, 2.0, 2.0, 2.0, 2.5, 3.0)
 CHEST_MM = 370.0
-SUBSOLID: tuple[Kind, ...] = ("part-solid", "ground-glass")
 NODULES = 24  # of a training phantom
-MIXTURE = 2  # rises when a training phantom holds other kinds of nodules
+FAINT_HU = (80.0, 180.0)  # above the lung
+MIXTURE = 3  # rises when a training phantom holds other kinds of nodules
 CLASSIC_EVERY = 6  # of so many training phantoms one is a classic one
 
 
@@ -42,14 +42,11 @@ def training_phantom(
     """A phantom with many nodules and mimics; array axes run along z, y, x of the patient (train with flips of your own).
 
     spacing_zyx: mm; without it drawn from the seed. Classic: 0.6-0.9 mm, slices of 1-3 mm; varied: field of view, slices, kernel
-    and dose as varied phantoms have them. A third of the nodules are small and subsolid, a quarter tiny, which chance seldom
-    makes and networks most easily miss. small: coarse, for trying things out.
+    and dose as varied phantoms have them; nodules: a ``mixture`` of so many. small: coarse, for trying things out.
     """
     rng = np.random.default_rng([0x7EA1, seed])
     dz, dx = float(rng.choice(SLICE_MM)), round(float(rng.uniform(0.6, 0.9)), 3)
-    faint = [NoduleSpec(float(rng.uniform(5, 13)), kind) for kind in SUBSOLID * (nodules // 6)]
-    tiny = [NoduleSpec(float(rng.uniform(3, 5.5))) for _ in range(nodules // 4)]
-    specs = [*faint, *tiny, *(NoduleSpec() for _ in range(nodules - len(faint) - len(tiny)))]
+    specs = mixture(rng, nodules)
     if style == "classic" and spacing_zyx is None and not small:
         spacing_zyx = (dz, dx, dx)
     shape = None if spacing_zyx is None else tuple(8 * round(CHEST_MM / d / 8) for d in spacing_zyx[1:])
@@ -63,6 +60,19 @@ def training_phantom(
         style=style,
         posed=False,
     )
+
+
+def mixture(rng: np.random.Generator, nodules: int, least_mm: float = 3.0) -> list[NoduleSpec]:
+    """What chance seldom makes and networks easily miss: a third of ``nodules`` small and subsolid, half of those as faint as
+    real ground glass can be; a quarter tiny, from ``least_mm``; one in twelve large and on the pleura. The rest by chance."""
+    faint = [
+        NoduleSpec(float(rng.uniform(5, 13)), kind, contrast_hu=float(rng.uniform(*FAINT_HU)) if k % 4 < 2 else None)
+        for k, kind in enumerate(SUBSOLID * (nodules // 6))
+    ]
+    tiny = [NoduleSpec(float(rng.uniform(least_mm, least_mm + 2.5))) for _ in range(nodules // 4)]
+    large = [NoduleSpec(float(rng.uniform(18, 30)), "solid", place="pleural") for _ in range(nodules // 12)]
+    made = [*large, *faint, *tiny]
+    return [*made, *(NoduleSpec() for _ in range(nodules - len(made)))]
 
 
 class TrainingSource(Protocol):

@@ -23,6 +23,7 @@ from tasks.reading.choose import choose_series
 from tasks.reading.find import find_series
 from tasks.reading.read import read_scan
 from tasks.reading.source import open_source
+from tasks.training.phantoms import MIXTURE, mixture
 
 VERSION = 1  # rises when the same scan and seed give other nodules
 NODULES = 24  # asked for; where there is no room there are fewer
@@ -59,7 +60,7 @@ class PlantedSource:
 
     @cached_property
     def digest(self) -> str:
-        text = f"{VERSION} {read_soil(self.path)[0]} {self.seed} {self.doubtful} {NODULES}"
+        text = f"{VERSION} {MIXTURE} {read_soil(self.path)[0]} {self.seed} {self.doubtful} {NODULES}"
         return hashlib.blake2b(text.encode(), digest_size=16, person=b"planted").hexdigest()
 
     @property
@@ -69,7 +70,9 @@ class PlantedSource:
     @cached_property
     def phantom(self) -> Phantom:
         _, volume, lungs = read_soil(self.path)
-        planted = plant(volume, lungs, self.seed, NODULES, self.doubtful)
+        thickness = max(volume.series.slice_thickness_mm or 0.0, volume.geometry.spacing_zyx[0])
+        wishes = mixture(np.random.default_rng([0x91A8, self.seed]), NODULES, max(3.0, 1.3 * thickness))
+        planted = plant(volume, lungs, self.seed, wishes, self.doubtful)
         labels = np.where(filled(volume.geometry, self.doubtful), 0, lungs.labels).astype(np.uint8)
         return Phantom(self.seed, planted.volume, planted.nodules, planted.labels, labels, doubtful=list(self.doubtful))
 
