@@ -195,15 +195,20 @@ def _of(rows: Sequence[Row], what: str) -> str:
 
 
 def _malignancy_rows(m: Row) -> list[Row]:
-    rows = [{"AUC of": f"(n = {m['nodules']}, {m['malignant']} malignant)", "": None, "2.5 %": None, "97.5 %": None}]
-    for name, value in m.items():
-        if isinstance(value, dict):
-            rows.append(
-                {"AUC of": name} | {k: _rounded(value[n]) for k, n in (("", "value"), ("2.5 %", "low"), ("97.5 %", "high"))}
-            )
-    if m.get("share of the gap closed") is not None:
-        rows.append({"AUC of": "share of the gap from diameter to risk closed", "": _rounded(m["share of the gap closed"])})
+    rows = [_auc_row(f"(n = {m['nodules']}, {m['malignant']} malignant)"), *_auc_rows(m)]
+    if expected := m.get("expected"):
+        rows += [_auc_row("(expected over all labels that the risks may give)"), *_auc_rows(expected)]
     return rows if len(rows) > 1 else []
+
+
+def _auc_rows(m: Row) -> list[Row]:
+    rows = [_auc_row(name, **v) for name, v in m.items() if isinstance(v, dict) and "value" in v]
+    share = m.get("share of the gap closed")
+    return rows if share is None else [*rows, _auc_row("share of the gap from diameter to risk closed", share)]
+
+
+def _auc_row(name: str, value: float | None = None, low: float | None = None, high: float | None = None) -> Row:
+    return {"AUC of": name, "": _rounded(value), "2.5 %": _rounded(low), "97.5 %": _rounded(high)}
 
 
 def _calibration_row(name: str, c: Row) -> Row:

@@ -10,19 +10,22 @@ from numpy.typing import ArrayLike, NDArray
 
 from tasks.evaluation.froc import draws
 
-DIAMETER, RISK = "diameter alone", "the risk itself"
+DIAMETER, RISK, SHARE = "diameter alone", "the risk itself", "share of the gap closed"
 
 
 def aucs(score: ArrayLike, label: ArrayLike, weights: NDArray[np.int64]) -> NDArray[np.float64]:
     """``[draws]`` areas under the ROC curve of scores ``[n]``; weights ``[draws, n]``: how often each is in a draw.
 
-    Mann-Whitney, ties count half; NaN where a draw has one class only.
+    label: 0 or 1, or the probability with which it was drawn: then over all such labels at once, each pair of nodules by how
+    likely the one is malignant and the other not. Mann-Whitney, ties count half; NaN where a draw has no such pair.
     """
-    s, y = np.asarray(score, dtype=np.float64), np.asarray(label, dtype=bool)
-    above = (s[y][:, None] > s[~y][None]) + 0.5 * (s[y][:, None] == s[~y][None])
-    yes, no = weights[:, y].astype(np.float64), weights[:, ~y].astype(np.float64)
+    s, y = np.asarray(score, dtype=np.float64), np.asarray(label, dtype=np.float64)
+    above = (s[:, None] > s[None]) + 0.5 * (s[:, None] == s[None])
+    np.fill_diagonal(above, 0)
+    yes, no = weights * y, weights * (1 - y)
+    pairs = yes.sum(axis=1) * no.sum(axis=1) - (yes * no).sum(axis=1)  # a nodule is no pair with itself
     with np.errstate(invalid="ignore"):
-        return np.asarray(((yes @ above) * no).sum(axis=1) / (yes.sum(axis=1) * no.sum(axis=1)))
+        return np.asarray(((yes @ above) * no).sum(axis=1) / np.where(pairs > 1e-12, pairs, np.nan))
 
 
 def malignancy(
@@ -30,23 +33,32 @@ def malignancy(
 ) -> dict[str, Any]:
     """AUC of each of ``scores`` (the grader's first) with the 2.5 and 97.5 percentiles of draws of the scans, and differences.
 
-    scan ``[n]``: which of the ``scans`` each nodule is of. None where a class has no nodule.
+    scan ``[n]``: which of the ``scans`` each nodule is of. None where a class has no nodule. Where the risk itself is known
+    (phantoms), ``expected`` says the same over all labels that the risks may give: which of two like nodules chance made
+    malignant matters no longer, so that fewer nodules tell as much.
     """
     y, of = np.asarray(label, dtype=bool), np.asarray(scan, dtype=np.intp)
     result: dict[str, Any] = {"nodules": len(y), "malignant": int(y.sum())}
     if y.all() or not y.any():
         return result | dict.fromkeys(scores)
     drawn = draws(scans, bootstraps, seed)[:, of]
-    once = np.ones((1, len(y)), dtype=np.int64)
+    result |= compared(scores, y, drawn)
+    return result | ({"expected": compared(scores, scores[RISK], drawn)} if RISK in scores else {})
+
+
+def compared(scores: Mapping[str, ArrayLike], label: ArrayLike, drawn: NDArray[np.int64]) -> dict[str, Any]:
+    """AUC of each score, the first one's difference from each other, and its share of the gap from diameter to risk."""
     at, samples = {}, {}
+    result: dict[str, Any] = {}
+    once = np.ones((1, drawn.shape[1]), dtype=np.int64)
     for name, score in scores.items():
-        at[name], samples[name] = float(aucs(score, y, once)[0]), aucs(score, y, drawn)
+        at[name], samples[name] = float(aucs(score, label, once)[0]), aucs(score, label, drawn)
         result[name] = interval(at[name], samples[name])
     first, *others = scores
     for name in others:
         result[f"{first} - {name}"] = interval(at[first] - at[name], samples[first] - samples[name])
     if {DIAMETER, RISK} <= at.keys() and at[RISK] > at[DIAMETER]:
-        result["share of the gap closed"] = (at[first] - at[DIAMETER]) / (at[RISK] - at[DIAMETER])
+        result[SHARE] = (at[first] - at[DIAMETER]) / (at[RISK] - at[DIAMETER])
     return result
 
 

@@ -82,6 +82,31 @@ def test_a_weighted_auc_is_that_of_the_repeated_nodules(rows):
     assert aucs(score, label, weight[None])[0] == pytest.approx(once, nan_ok=True)
 
 
+def test_the_expected_auc_is_the_mean_over_labels_drawn_from_the_risks():
+    """Weighted by how many pairs a draw has, as one area over all draws is."""
+    rng = np.random.default_rng(1)
+    risk, score = rng.random(30), rng.normal(size=30).round(1)
+    y = rng.random((4000, 30)) < risk
+    pairs = y.sum(1) * (~y).sum(1)
+    drawn = np.array([aucs(score, one, np.ones((1, 30), int))[0] for one in y])
+    expected = aucs(score, risk, np.ones((1, 30), int))[0]
+    assert expected == pytest.approx((drawn * pairs).sum() / pairs.sum(), abs=0.005)
+    twice = aucs(score, risk, np.full((1, 30), 2))[0]
+    assert twice == pytest.approx(expected), "copies of a nodule are no pair"
+
+
+def test_phantoms_tell_the_gap_without_the_luck_of_the_coin():
+    rng = np.random.default_rng(2)
+    risk = rng.random(300)
+    y, half = rng.random(300) < risk, rng.random(300)
+    scores = {"the grader": risk + rng.normal(0, 0.1, 300), DIAMETER: risk + half, RISK: risk}
+    told = malignancy(scores, y, np.arange(300) // 5, 60, bootstraps=50, seed=0)
+    assert 0 < told["expected"]["share of the gap closed"] < 1
+    assert told["expected"][RISK]["value"] == pytest.approx(0.83, abs=0.03)
+    real = malignancy({k: scores[k] for k in ("the grader", DIAMETER)}, y, np.arange(300) // 5, 60, bootstraps=5, seed=0)
+    assert "expected" not in real
+
+
 def test_differences_are_paired():
     rng = np.random.default_rng(0)
     y = rng.random(200) < 0.4
