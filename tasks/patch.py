@@ -12,7 +12,7 @@ from artifacts.rows import Layout
 from artifacts.volume import AIR_HU, Volume
 from tasks.cut import bright_places
 from tasks.stage import Params, stage
-from tasks.training.masks import excluded_masks, nodule_masks
+from tasks.training.masks import excluded_masks, nodule_masks, through
 from tasks.training.truth import Truth
 
 
@@ -23,7 +23,9 @@ class PatchParams(Params):
         80, ge=16, le=512, multiple_of=8, title="Size", description="Pixels a side", json_schema_extra={"unit": "pixels"}
     )
     context: int = Field(3, ge=0, le=10, title="Context", description="Slices above and below that the network sees")
-    slices_a_nodule: int = Field(5, ge=1, le=100, title="Slices a nodule", description="Patches through each nodule at most")
+    slices_a_nodule: int = Field(
+        5, ge=1, le=100, title="Patches a nodule", description="Patches through each nodule, large or small"
+    )
     positives: int = Field(
         100, ge=0, le=10_000, title="Most through nodules", description="Patches through nodules kept of a scan at most"
     )
@@ -45,7 +47,7 @@ class PatchParams(Params):
         return self.size**2 * (2 * (2 * self.context + 1) + 2)
 
 
-@stage("patch", version=1, params=PatchParams)
+@stage("patch", version=2, params=PatchParams)
 def patch(volume: Volume, lung_mask: LungMask, truth: Truth, params: PatchParams = PatchParams()) -> Patches:
     """Patches of one scan with masks of its nodules, as ``artifacts.patches`` tells. Without nodules: negatives alone."""
     rng = np.random.default_rng([params.seed, 1, *truth.scan.uid.encode()])
@@ -113,20 +115,16 @@ def label_maps(
 def _through_nodules(
     rng: np.random.Generator, labels: NDArray[np.uint16], truth: Truth, params: PatchParams
 ) -> list[tuple[int, NDArray[np.int64]]]:
-    """(row of the nodule, z y x): different slices of each nodule, off its middle by chance, as many as may be kept."""
+    """(row of the nodule, z y x): slices of each nodule, off its middle by chance, as many as may be kept."""
     from scipy.ndimage import find_objects
 
-    found = []
-    boxes = find_objects(labels)
-    jitter = params.size // 3
+    found: list[tuple[int, NDArray[np.int64]]] = []
+    boxes = dict(enumerate(find_objects(labels)))
     for nodule in truth.nodules:
-        box = boxes[nodule.row] if nodule.row < len(boxes) else None
-        if box is None:
-            continue  # another nodule covers it
-        z, y, x = (i + s.start for i, s in zip(np.nonzero(labels[box] == nodule.row + 1), box, strict=True))
-        for plane in rng.permutation(np.unique(z))[: params.slices_a_nodule]:
-            middle = np.array([y[z == plane].mean(), x[z == plane].mean()]) + rng.integers(-jitter, jitter + 1, 2)
-            found.append((nodule.row, np.array([plane, *np.rint(middle)], np.int64)))
+        if box := boxes.get(nodule.row):  # none: another nodule covers it
+            mask = labels[box] == nodule.row + 1
+            places = through(rng, box, mask, params.slices_a_nodule, params.size // 3)
+            found += [(nodule.row, place) for place in places]
     keep = np.sort(rng.permutation(len(found))[: params.positives])
     return [found[k] for k in keep]
 

@@ -13,6 +13,7 @@ from tasks.balls import filled
 from tasks.phantom import Phantom
 from tasks.stage import Params, stage
 from tasks.training.candidates import bright_places, mimic_places
+from tasks.training.masks import through
 from tasks.training.phantoms import TrainingSource
 
 MINED = OF_EXAMPLES.index("mined")
@@ -44,9 +45,9 @@ def phantom_patches(
     rng, labels = np.random.default_rng([1, phantom.seed]), made.nodule_labels
     boxes = [(k, box) for k, box in enumerate(find_objects(labels)) if box is not None]
     jitter = params.size // 3
-    through = [_in_nodule(rng, labels[box] == k + 1, box, params.slices_a_nodule, jitter) for k, box in boxes]
-    positive = np.concatenate(through) if through else np.zeros((0, 3), np.int64)
-    nodule = np.repeat([k for k, _ in boxes], [len(t) for t in through]).astype(np.int32)
+    cut = [through(rng, box, labels[box] == k + 1, params.slices_a_nodule, jitter) for k, box in boxes]
+    positive = np.concatenate(cut) if cut else np.zeros((0, 3), np.int64)
+    nodule = np.repeat([k for k, _ in boxes], [len(places) for places in cut]).astype(np.int32)
     n = max(len(positive), 20)
     at = [mimic_places(made), bright_places(rng, made, round(params.bright * n))]
     dense = np.rint(made.volume.geometry.zyx_from_lps_mm(np.concatenate(at))).astype(np.int64)
@@ -84,16 +85,6 @@ def wrongly_proposed(examples: Examples) -> NDArray[np.float64]:
 def _anywhere(rng: np.random.Generator, phantom: Phantom, n: int) -> NDArray[np.int64]:
     flat = rng.choice(np.flatnonzero(phantom.lung_labels), n)
     return np.stack(np.unravel_index(flat, phantom.lung_labels.shape), axis=1).astype(np.int64)
-
-
-def _in_nodule(
-    rng: np.random.Generator, mask: NDArray[np.bool_], box: tuple[slice, ...], n: int, jitter: int
-) -> NDArray[np.int64]:
-    """``[n, 3]`` places (z, y, x): slices of a nodule, all before any again, off its middle by up to ``jitter`` pixels."""
-    z, y, x = (i + window.start for i, window in zip(np.nonzero(mask), box, strict=True))
-    slices = np.resize(rng.permutation(np.unique(z)), n)
-    middle = np.array([y.mean(), x.mean()]) + rng.integers(-jitter, jitter + 1, (len(slices), 2))
-    return np.column_stack([slices, np.rint(middle).astype(np.int64)])
 
 
 def _cut(

@@ -69,6 +69,17 @@ def ball(nodule: Nodule, geometry: Geometry) -> tuple[Box, Mask]:
     return box, away <= max(radius, float(away.min()))
 
 
+def through(rng: np.random.Generator, box: Box, mask: Mask, n: int, jitter: int) -> NDArray[np.int64]:
+    """``[n, 3]`` voxels (z, y, x): slices of a nodule, all before any again, off its middle by up to ``jitter`` pixels.
+
+    As many through a small nodule as through a large one: what chance seldom shows is what networks miss.
+    """
+    z, y, x = (i + window.start for i, window in zip(np.nonzero(mask), box, strict=True))
+    slices = np.resize(rng.permutation(np.unique(z)), n)
+    middle = np.array([y.mean(), x.mean()]) + rng.integers(-jitter, jitter + 1, (n, 2))
+    return np.column_stack([slices, np.rint(middle).astype(np.int64)])
+
+
 def box_around(center_lps_mm: NDArray[np.float64], radius_mm: float, geometry: Geometry) -> Box:
     """The voxels that may lie within ``radius_mm``, inside the volume; one at least along each axis."""
     middle = geometry.zyx_from_lps_mm(center_lps_mm)

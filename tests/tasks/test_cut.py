@@ -135,6 +135,8 @@ def true_mask(k):
 def test_patches_run_through_every_nodule_with_its_mask_and_its_neighbours_slices():
     volume, lungs, truth = scan()
     made = patch(volume, lungs, truth, PatchParams(size=48, context=2, slices_a_nodule=3, bright=4, anywhere=2))
+    many = patch(volume, lungs, truth, PatchParams(size=48, context=2, slices_a_nodule=40, bright=0, anywhere=0))
+    assert np.bincount(many.nodule).tolist() == [40, 40], "also where there are fewer slices"
     assert made.hu.shape == (12, 5, 48, 48)
     assert made.nodule.tolist() == [0, 0, 0, 1, 1, 1] + [-1] * 6
     assert np.asarray(made.masks)[:6].any(axis=(1, 2)).all()
