@@ -81,10 +81,19 @@ class Trained:
             if not counted(name)
         ]
         total = {"layer": "total", "shape": "", "parameters": sum(row["parameters"] for row in layers)}
-        epochs = [{k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()} for row in self.history[-20:]]
+        epochs = [dict(shown_of(row)) for row in self.history[-20:]]
         card = [{"of the network": name, "value": value} for name, value in told(self.card)]
         tables: dict[str, list[dict[str, Any]]] = {"Epochs": epochs, "Card": card, "Layers": [*layers, total]}
         return Preview(f"{self.card.get('name', 'network')}: {len(self.history)} epochs, {said}", tables, pictures)
+
+
+def shown_of(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """A row of the history as people read it; how long it had to go is of no use afterwards."""
+    for key, value in row.items():
+        if key == "examples_per_second":
+            yield "examples a second", round(value)
+        elif key != "eta_s":
+            yield key.replace("_", " "), round(value, 5) if isinstance(value, float) else value
 
 
 def counted(name: str) -> bool:

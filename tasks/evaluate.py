@@ -37,7 +37,7 @@ class EvaluateParams(Params):
     skipped: tuple[str, ...] = Field((), title="Skipped", description="Scans without a result, and why; filled in by the flow")
 
 
-@stage("evaluate", version=1, params=EvaluateParams)
+@stage("evaluate", version=2, params=EvaluateParams)
 def evaluate(assessments: Sequence[Assessment], params: EvaluateParams = EvaluateParams()) -> Evaluation:
     """All scans count, those without a nodule as well. InputError where there is none."""
     if not len(assessments):
