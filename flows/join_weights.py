@@ -2,12 +2,10 @@
 
     python -m flows.join_weights --segmenter A --nodule B --nodule A --malignancy C --out weights/D
     python -m flows.join_weights … --nodule B:0 --nodule A:1      # one member each of classifiers joined before
-    python -m flows.join_weights --segmenter B --back-to A --share 0.8 …
 
-Classifiers that learnt apart err apart: their mean is more often right than each. They must look at the same crops. A segmenter
-that was trained on from another one, and forgot some of what that knew, gets it back by the mean of both's weights (Wortsman and
-others, CVPR 2022). What the cards told of the old sets as a whole goes; ``python -m benchmarks.held_out --weights weights/D
---settle 1`` measures the new one and settles its threshold.
+Classifiers that learnt apart err apart: their mean is more often right than each. They must look at the same crops. What the
+cards told of the old sets as a whole goes; ``python -m benchmarks.held_out --weights weights/D --settle 1`` measures the new one
+and settles its threshold.
 """
 
 from __future__ import annotations
@@ -26,43 +24,24 @@ Member = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]  # arguments of a
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
     parser.add_argument("--segmenter", type=Path, required=True, help="the set whose segmenter it is")
-    parser.add_argument("--back-to", type=Path, help="the set whose segmenter that one was trained on from")
-    parser.add_argument("--share", type=float, default=0.5, help="with --back-to: how much of the later weights stays, 0 to 1")
     parser.add_argument("--nodule", action="append", required=True, help="SET, or SET:N, one member of a pair (again for more)")
     parser.add_argument("--malignancy", type=Path, required=True, help="the set whose grader it is")
     parser.add_argument("--out", type=Path, required=True, help="the set to write")
     asked = parser.parse_args()
     try:
-        join(asked.segmenter, asked.nodule, asked.malignancy, asked.out, asked.back_to, asked.share)
+        join(asked.segmenter, asked.nodule, asked.malignancy, asked.out)
     except HounsfieldError as e:
         parser.error(str(e))
     print(f"written to {asked.out}: try `hounsfield screen PATH --weights {asked.out.name}`")
 
 
-def join(
-    segmenter: Path, nodules: Sequence[str], malignancy: Path, out: Path, back_to: Path | None = None, share: float = 0.5
-) -> None:
+def join(segmenter: Path, nodules: Sequence[str], malignancy: Path, out: Path) -> None:
     """Write the set; everything is read before anything is written, so ``out`` may be one of the sets. Raises WeightsError."""
     whole = read_checkpoint(segmenter, "segmenter"), read_checkpoint(malignancy, "malignancy")
     parts = [(c.card, c.tensors()) for c in whole]
-    if back_to:
-        parts[0] = moved_back(whole[0], read_checkpoint(back_to, "segmenter"), share)
     parts.append(joined([member for text in nodules for member in members_called(text)]))
     for card, tensors in parts:
         write_checkpoint(out, card.model_copy(update={"metrics": own_metrics(card)}), tensors)
-
-
-def moved_back(later: Checkpoint, earlier: Checkpoint, share: float) -> tuple[Card, dict[str, Any]]:
-    """Card and tensors of ``share`` of the later weights and the rest of the earlier ones. WeightsError where they do not fit."""
-    if not 0 <= share <= 1:
-        raise WeightsError(f"a share of {share:g} is none: 0 to 1")
-    if any(getattr(later.card, n) != getattr(earlier.card, n) for n in ("architecture", "arguments", "input")):
-        raise WeightsError(f"'{later.card.name}' and '{earlier.card.name}' are different networks: their weights have no mean")
-    before = earlier.tensors()
-    mean = {k: (share * v.astype("f8") + (1 - share) * before[k]).astype(v.dtype) for k, v in later.tensors().items()}
-    told = f"{share:g} of what came out of this training, {1 - share:g} of what it started from"
-    training = {**later.card.training, "weights": told}
-    return later.card.model_copy(update={"training": training, "metrics": {}, "threshold": earlier.card.threshold}), mean
 
 
 def own_metrics(card: Card) -> dict[str, Any]:

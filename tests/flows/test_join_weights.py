@@ -55,23 +55,6 @@ def test_the_mean_of_three_answers_and_each_can_be_taken_out_again(tmp_path):
     assert read_checkpoint(tmp_path / "again", "nodule").card.training == read_checkpoint(b, "nodule").card.training
 
 
-def test_a_segmenter_moves_back_towards_what_it_was_trained_on_from(tmp_path):
-    one = read_checkpoint(SHIPPED, "segmenter")
-    later = a_set(tmp_path / "later", 1)
-    write_checkpoint(later, one.card, {k: (v + 1).astype(v.dtype) for k, v in one.tensors().items()})
-    join(later, [str(later)], SHIPPED, tmp_path / "out", back_to=SHIPPED, share=0.25)
-    moved = read_checkpoint(tmp_path / "out", "segmenter")
-    for name, value in one.tensors().items():
-        if value.dtype.kind == "f":
-            np.testing.assert_allclose(moved.tensors()[name], value + 0.25, atol=1e-4)
-    assert moved.card.training["weights"] == "0.25 of what came out of this training, 0.75 of what it started from"
-    assert not moved.card.metrics
-    narrow = one.card.model_copy(update={"arguments": one.card.arguments | {"width": 8}})
-    write_checkpoint(later, narrow, one.tensors())
-    with pytest.raises(WeightsError, match="different networks"):
-        join(later, [str(later)], SHIPPED, tmp_path / "out", back_to=SHIPPED)
-
-
 def test_the_others_stay_and_figures_of_the_old_sets_go(tmp_path):
     a = a_set(tmp_path / "a", 1)
     join(SHIPPED, [str(a), str(SHIPPED)], SHIPPED, tmp_path / "new")
