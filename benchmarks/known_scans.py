@@ -55,7 +55,11 @@ def fill(store: Any, index: Any, folder: Path) -> None:
         plan = Plan(store, source.digest)
         ref = cutting.line(plan, source, scan.uid)["examples"]
         made = Examples(scan.uid, scan.patient, scan.split, scan.fold, spec, (1.0,) * 3, np.zeros((0, 1, 1, 1), np.int16), **none)  # type: ignore[arg-type]
-        given = {"volume": plan.steps[0].ref, "lung_mask": plan.steps[1].ref, "truth": known_of(cutting.found, scan.uid, index).for_crops()}
+        given = {
+            "volume": plan.steps[0].ref,
+            "lung_mask": plan.steps[1].ref,
+            "truth": known_of(cutting.found, scan.uid, index).for_crops(),
+        }
         about = {"recipe": plan.recipe(cut, given), "scan": source.digest, "parents": {}, "summary": made.summary()}
         about |= {"weights": None, "seconds": 0.0, "made_at": "", "made_by": "", "software": {}}
         store.put(ref, made, "", **about)
