@@ -82,19 +82,25 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def opened(path: Path) -> Any:
+    """``Images`` at a path, without the store."""
+    from tasks.images.read import ReadParams, read
+    from tasks.images.source import find_source
+
+    return read(find_source(str(path), path, path).open(), ReadParams())
+
+
 # -- the race: as many steps as the time allows ---------------------------------------------------------------------------------
 
 
 def race(data: Path, minutes: float, contestants: tuple[str, ...] = ("fast", "resnet")) -> list[dict[str, Any]]:
     """``fast`` on our feed, ``resnet`` on torchvision transforms in a DataLoader (2 workers): the same minutes, then the test."""
     from tasks.images.evaluate import probabilities
-    from tasks.images.read import ReadParams, read
     from tasks.images.recipes import TrainParams
-    from tasks.images.source import find_source
     from tasks.images.statistics import statistics as measured
     from tasks.images.train import card_of, normaliser_of
 
-    images = read(find_source(str(data), data, data).open(), ReadParams())
+    images = opened(data)
     stats, rows = measured(images), []
     for network in contestants:
         params = TrainParams(network=network, batch_size=256 if network == "fast" else None)  # many small steps: time is short

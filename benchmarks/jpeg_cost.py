@@ -19,17 +19,11 @@ from numpy.typing import NDArray
 
 from artifacts.images import HeldOutImages, Images, Labelled, TrainingImages
 from benchmarks.__main__ import hardware
+from benchmarks.cifar import opened
 from tests.conftest import real_data
 
 CIFAR = real_data() / "cifar10"
 DRAWS = 10_000
-
-
-def opened(path: Path) -> Images:
-    from tasks.images.read import ReadParams, read
-    from tasks.images.source import find_source
-
-    return read(find_source(str(path), path, path).open(), ReadParams())
 
 
 def both(images: Images) -> Labelled:

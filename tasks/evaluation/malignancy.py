@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tasks.evaluation.froc import draws
 
-DIAMETER, RISK, SHARE = "diameter alone", "the risk itself", "share of the gap closed"
+DIAMETER, RISK = "diameter alone", "the risk itself"
 
 
 def aucs(score: ArrayLike, label: ArrayLike, weights: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -58,7 +58,7 @@ def compared(scores: Mapping[str, ArrayLike], label: ArrayLike, drawn: NDArray[n
     for name in others:
         result[f"{first} - {name}"] = interval(at[first] - at[name], samples[first] - samples[name])
     if {DIAMETER, RISK} <= at.keys() and at[RISK] > at[DIAMETER]:
-        result[SHARE] = (at[first] - at[DIAMETER]) / (at[RISK] - at[DIAMETER])
+        result["share of the gap closed"] = (at[first] - at[DIAMETER]) / (at[RISK] - at[DIAMETER])
     return result
 
 

@@ -102,14 +102,19 @@ def draw_specs(rng: np.random.Generator, n: int) -> list[NoduleSpec]:
 
 def draw_varied_specs(rng: np.random.Generator, n: int, thickness_mm: float) -> list[NoduleSpec]:
     """``n`` nodules of 3-30 mm, none of them too small to be seen in slices of ``thickness_mm`` by anyone."""
-    sizes = np.clip(rng.lognormal(np.log(8.5), 0.55, n), max(3.0, 1.3 * thickness_mm), 30)
+    sizes = np.clip(rng.lognormal(np.log(8.5), 0.55, n), least_seen_mm(thickness_mm), 30)
     return [NoduleSpec(diameter_mm=float(d)) for d in sizes]
 
 
-def complete(rng: np.random.Generator, spec: NoduleSpec, *, varied: bool = False) -> NoduleSpec:
-    """Every open wish settled by chance."""
+def least_seen_mm(thickness_mm: float) -> float:
+    """Diameter of the smallest nodule that anyone sees in slices of ``thickness_mm``."""
+    return max(3.0, 1.3 * thickness_mm)
+
+
+def complete(rng: np.random.Generator, spec: NoduleSpec, *, varied: bool = False, least_mm: float = 3.0) -> NoduleSpec:
+    """Every open wish settled by chance; a varied one's diameter from ``least_mm`` on."""
     if varied:
-        return _complete_varied(rng, spec)
+        return _complete_varied(rng, spec, least_mm)
     d = float(spec.diameter_mm if spec.diameter_mm is not None else np.clip(rng.lognormal(np.log(8.0), 0.5), 4, 25))
     kinds: list[Kind] = ["solid", "part-solid", "ground-glass", "calcified"]
     kind_odds = [0.66, 0.12, 0.10, 0.12] if d >= 6 else [0.85, 0.0, 0.0, 0.15]
@@ -123,9 +128,9 @@ def complete(rng: np.random.Generator, spec: NoduleSpec, *, varied: bool = False
     return NoduleSpec(d, kind, margin, place, stretch, spec.contrast_hu)  # type: ignore[arg-type]
 
 
-def _complete_varied(rng: np.random.Generator, spec: NoduleSpec) -> NoduleSpec:
+def _complete_varied(rng: np.random.Generator, spec: NoduleSpec, least_mm: float) -> NoduleSpec:
     """All kinds from 6 mm on; spicules from 7 mm on, more often on larger ones."""
-    d = float(spec.diameter_mm if spec.diameter_mm is not None else np.clip(rng.lognormal(np.log(8.5), 0.55), 3, 30))
+    d = float(spec.diameter_mm if spec.diameter_mm is not None else np.clip(rng.lognormal(np.log(8.5), 0.55), least_mm, 30))
     kinds: list[Kind] = ["solid", "part-solid", "ground-glass", "calcified"]
     kind_odds = [0.58, 0.16, 0.14, 0.12] if d >= 6 else [0.84, 0.0, 0.0, 0.16]
     kind = spec.kind or kinds[rng.choice(4, p=kind_odds)]

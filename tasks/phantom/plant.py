@@ -27,6 +27,7 @@ from tasks.phantom.nodules import (
     directions,
     draw_shape,
     draw_varied_specs,
+    least_seen_mm,
     measure,
     risk,
     sample,
@@ -66,7 +67,7 @@ def plant(
     out = Planted(replace(volume, hu=volume.hu.copy(), qc=[*volume.qc]), [], labels)
     taken = [(np.array(center), radius + 2.0) for center, radius in avoid]
     for wish in _wishes(rng, nodules, soil.thickness_mm):
-        spec = complete(rng, wish, varied=True)
+        spec = complete(rng, wish, varied=True, least_mm=least_seen_mm(soil.thickness_mm))
         shape = draw_shape(rng, spec, varied=True)
         center = soil.place(rng, shape, taken)
         if center is not None:
@@ -110,8 +111,7 @@ class Soil:
         coarse = g.coarser(step)  # type: ignore[arg-type]
         depth = distance_transform_edt(lung_mask.labels[some] > 0, sampling=coarse.spacing_zyx).astype(np.float32)
         smooth = uniform_filter(volume.hu[some].astype(np.float32), 2)
-        thickness = max(volume.series.slice_thickness_mm or 0.0, g.spacing_zyx[0])
-        return cls(g, volume.hu, coarse, depth, smooth, blur_of(volume, lung_mask), thickness)
+        return cls(g, volume.hu, coarse, depth, smooth, blur_of(volume, lung_mask), thickness_mm(volume))
 
     def distance(self, lps_mm: NDArray[np.float64]) -> NDArray[np.float64]:
         """Signed distance (mm) from the lungs' surface at points ``[..., 3]``: negative inside; outside 1 mm, whatever it is."""
@@ -157,6 +157,11 @@ class Soil:
                 str(shape.spec.place), lung > 0.55
             )
         )
+
+
+def thickness_mm(volume: Volume) -> float:
+    """Of its slices, or the distance between them where that is larger."""
+    return max(volume.series.slice_thickness_mm or 0.0, volume.geometry.spacing_zyx[0])
 
 
 def blur_of(volume: Volume, lung_mask: LungMask) -> float:

@@ -18,14 +18,15 @@ from tasks.balls import filled
 from tasks.load import load
 from tasks.outline import outline
 from tasks.phantom import Phantom
-from tasks.phantom.plant import plant
+from tasks.phantom.nodules import least_seen_mm
+from tasks.phantom.plant import plant, thickness_mm
 from tasks.reading.choose import choose_series
 from tasks.reading.find import find_series
 from tasks.reading.read import read_scan
 from tasks.reading.source import open_source
 from tasks.training.phantoms import MIXTURE, mixture
 
-VERSION = 1  # rises when the same scan and seed give other nodules
+VERSION = 2  # rises when the same scan and seed give other nodules
 NODULES = 24  # asked for; where there is no room there are fewer
 
 Doubtful = tuple[tuple[Vector, float], ...]  # centre (LPS mm) and radius (mm) of what is there already, nodule or not
@@ -70,8 +71,7 @@ class PlantedSource:
     @cached_property
     def phantom(self) -> Phantom:
         _, volume, lungs = read_soil(self.path)
-        thickness = max(volume.series.slice_thickness_mm or 0.0, volume.geometry.spacing_zyx[0])
-        wishes = mixture(np.random.default_rng([0x91A8, self.seed]), NODULES, max(3.0, 1.3 * thickness))
+        wishes = mixture(np.random.default_rng([0x91A8, self.seed]), NODULES, least_seen_mm(thickness_mm(volume)))
         planted = plant(volume, lungs, self.seed, wishes, self.doubtful)
         labels = np.where(filled(volume.geometry, self.doubtful), 0, lungs.labels).astype(np.uint8)
         return Phantom(self.seed, planted.volume, planted.nodules, planted.labels, labels, doubtful=list(self.doubtful))
