@@ -68,11 +68,12 @@ def dataset(
 ) -> Any:
     """One CT image; ``more`` overrides or adds attributes, None leaves one out."""
     from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import UID
 
     uid = f"{series}.{number}"
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = CT, uid
-    meta.TransferSyntaxUID, meta.ImplementationClassUID = EXPLICIT, "1.2.3.4"
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = UID(CT), UID(uid)
+    meta.TransferSyntaxUID, meta.ImplementationClassUID = UID(EXPLICIT), UID("1.2.3.4")
     image = FileDataset(
         "", {}, file_meta=meta, preamble=b"\0" * 128, is_implicit_VR=syntax == IMPLICIT, is_little_endian=syntax != BIG_ENDIAN
     )
@@ -112,7 +113,7 @@ def dataset(
     if syntax in (RLE, JPEG_2000):
         image.compress(syntax, generate_instance_uid=False)
     else:
-        image.file_meta.TransferSyntaxUID = syntax
+        image.file_meta.TransferSyntaxUID = UID(syntax)
     return image
 
 
