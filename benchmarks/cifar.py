@@ -70,15 +70,19 @@ def steady_seconds(trained: Any) -> float:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    lines = ["| network | accuracy | to reach | n | epochs | training | on |", "|---|---|---|---|---|---|---|"]
-    for key in dict.fromkeys((r["network"], r["epochs"], r["device"], r["views"]) for r in rows):
-        same = [r for r in rows if (r["network"], r["epochs"], r["device"], r["views"]) == key]
+    lines = ["| network | accuracy | to reach | n | epochs | training (median) |", "|---|---|---|---|---|---|"]
+    key_of = lambda r: (r["network"], r["epochs"], r["device"].split(",")[0], r["views"])  # noqa: E731
+    for key in dict.fromkeys(map(key_of, rows)):
+        same = [r for r in rows if key_of(r) == key]
         values = [100 * r["accuracy"] for r in same]
         spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
         views = "" if key[3] == "none" else f" ({key[3]})"
-        seconds = statistics.median(r["seconds"] for r in same)
+        on = "; ".join(
+            f"{device}: {statistics.median(r['seconds'] for r in same if r['device'] == device):.0f} s"
+            for device in dict.fromkeys(r["device"] for r in same)
+        )
         mean = f"{statistics.mean(values):.2f}{spread} %{views}"
-        lines.append(f"| {key[0]} | {mean} | {REACH.get(key[0], '')} | {len(same)} | {key[1]} | {seconds:.1f} s | {key[2]} |")
+        lines.append(f"| {key[0]} | {mean} | {REACH.get(key[0], '')} | {len(same)} | {key[1]} | {on} |")
     return "\n".join(lines)
 
 
