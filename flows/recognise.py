@@ -13,6 +13,7 @@ from flows.settle import open_store
 from tasks.images.recognise import Recognised, Recogniser, image_files, picture_of, recognise, with_checkpoint, with_model
 
 PICTURED = 50
+PICTURE = "hounsfield-recognised.png"
 
 
 def run_recognise(
@@ -33,6 +34,7 @@ def run_recognise(
         raise InputError("none of the files is an image that can be read")
     from tasks.images.export import written
 
+    out = out / PICTURE if out.is_dir() else out.with_suffix(out.suffix or ".png")
     written(out, picture_of(found[:PICTURED], out.suffix))
     show(found, out, as_json, len(paths) - len(found))
 

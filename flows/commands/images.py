@@ -145,7 +145,7 @@ def recognise(
     model: Annotated[str | None, typer.Option(help="A classifier of torchvision with its ImageNet weights: resnet18, …")] = None,
     weights: Annotated[Path | None, typer.Option(help="File of the model's published weights (default: download)")] = None,
     top: Annotated[int, typer.Option(min=1, max=20, help="Classes shown of each image")] = 5,
-    out: Annotated[Path, typer.Option(help="Where the picture goes")] = Path("hounsfield-recognised.png"),
+    out: Annotated[Path, typer.Option(help="Where the picture goes: .png, .jpg or a folder")] = Path("hounsfield-recognised.png"),
     as_json: Json = False,
     store: StoreOption = None,
 ) -> None:

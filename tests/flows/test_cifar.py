@@ -168,10 +168,17 @@ def test_what_is_exported_can_be_used_elsewhere(trained, tmp_path):
     for k, image in enumerate(images(6, seed=5)[0]):
         (shown / f"{k}.png").write_bytes(encoded(image))
     (shown / "7.png").write_bytes(b"not an image")
-    for checkpoint in (ref, tmp_path / "checkpoint.safetensors"):
-        options = ("--checkpoint", checkpoint, "--out", tmp_path / "seen" / "picture.png", "--json")
-        said = run("recognise", shown, *options)
+    exported = tmp_path / "checkpoint.safetensors"
+    wanted = (
+        (ref, "seen/a.jpg", "seen/a.jpg"),
+        (exported, "seen/b", "seen/b.png"),
+        (ref, "seen", "seen/hounsfield-recognised.png"),
+    )
+    for checkpoint, out, picture in wanted:
+        said = run("recognise", shown, "--checkpoint", checkpoint, "--out", tmp_path / out, "--json")
         assert said.code == 0, said.err
+        assert said.json["picture"] == str(tmp_path / picture)
+        assert (tmp_path / picture).read_bytes()[:3] in (b"\x89PN", b"\xff\xd8\xff")
         assert [r["top"][0]["class"] for r in said.json["images"]] == ["across", "checks", "down"] * 2
         assert said.json["left_out"] == 1
         assert sum(t["p"] for t in said.json["images"][0]["top"]) == pytest.approx(1, abs=1e-3)
