@@ -88,7 +88,12 @@ def export(ref: str, what: set[str], out: Path | None) -> list[Path]:
 
     store = open_store()
     anchor = store.resolve(ref)
-    lineage = {m.kind: store.ref(m.kind, m.digest) for m in store.lineage(anchor)}
+    behind = store.lineage(anchor)
+    if len({m.digest for m in behind if m.kind == "trained"}) > 1:
+        raise UsageError(
+            f"{anchor} is of several trained networks: name one of them, a trained:… that `hounsfield cifar` printed"
+        )
+    lineage = {m.kind: store.ref(m.kind, m.digest) for m in behind}
     missing = [kind for kind in ("trained", "images", "channel-stats") if kind not in lineage]
     if missing:
         raise UsageError(f"{anchor} was not made by `hounsfield cifar` (no {missing[0]} behind it): name a trained:… it printed")

@@ -10,7 +10,16 @@ from artifacts.errors import InputError, UsageError
 from artifacts.trained import Trained
 from flows.console import wide_console
 from flows.settle import open_store
-from tasks.images.recognise import Recognised, Recogniser, image_files, picture_of, recognise, with_checkpoint, with_model
+from tasks.images.recognise import (
+    LeftOut,
+    Recognised,
+    Recogniser,
+    image_files,
+    picture_of,
+    recognise,
+    with_checkpoint,
+    with_model,
+)
 
 PICTURED = 50
 PICTURE = "hounsfield-recognised.png"
@@ -22,12 +31,14 @@ def run_recognise(
     """Print the ``top`` classes of each image and write the picture. InputError where not one image could be read."""
     if bool(checkpoint) == bool(model):
         raise UsageError("name a network: either --checkpoint trained:… (or a .safetensors) or --model resnet18")
-    paths = image_files(images)
+    if weights and checkpoint:
+        raise UsageError("--weights is of a published --model: a --checkpoint has its own")
+    files = image_files(images)
     recogniser = ours(checkpoint) if checkpoint else published_model(str(model), weights)
     found: list[Recognised] = []
-    for result in recognise(recogniser, paths, top):
-        if isinstance(result, Path):
-            print(f"hounsfield: {result.name} is damaged or no image: left out", file=sys.stderr)
+    for result in recognise(recogniser, files, top):
+        if isinstance(result, LeftOut):
+            print(f"hounsfield: {result.name} is left out: {result.why}", file=sys.stderr)
         else:
             found.append(result)
     if not found:
@@ -36,7 +47,7 @@ def run_recognise(
 
     out = out / PICTURE if out.is_dir() else out.with_suffix(out.suffix or ".png")
     written(out, picture_of(found[:PICTURED], out.suffix))
-    show(found, out, as_json, len(paths) - len(found))
+    show(found, out, as_json, len(files) - len(found))
 
 
 def ours(checkpoint: str) -> Recogniser:
@@ -47,10 +58,11 @@ def ours(checkpoint: str) -> Recogniser:
         return with_checkpoint(import_weights(Path(checkpoint)))
     store = open_store()
     ref = store.resolve(checkpoint)
-    made = [m for m in store.lineage(ref) if m.kind == "trained"]
-    if not made:
-        raise UsageError(f"{ref} is no trained network: name a trained:… that `hounsfield cifar` printed")
-    trained: Trained = store.open(store.ref("trained", made[-1].digest), Trained)
+    made = {m.digest: m for m in store.lineage(ref) if m.kind == "trained"}
+    if len(made) != 1:
+        is_what = "several trained networks: name one of them" if made else "no trained network: name one"
+        raise UsageError(f"{ref} is {is_what}, a trained:… that `hounsfield cifar` printed")
+    trained: Trained = store.open(store.ref("trained", next(iter(made))), Trained)
     if "classes" not in trained.card or "input" not in trained.card:
         raise UsageError(f"{ref} is not a network for images")
     return with_checkpoint(trained)

@@ -67,6 +67,7 @@ def cifar(
     Every stage keeps what it made: with another learning rate the images and their statistics are reused.
     """
     if context.invoked_subcommand:
+        check_after(context)
         return
     from flows.cifar_run import plan_cifar, report, run_cifar, show
 
@@ -81,6 +82,14 @@ def cifar(
         print((folder / "scores.json").read_text())
     else:
         show(made, folder)
+
+
+def check_after(context: typer.Context) -> None:
+    """UsageError where options stand before the subcommand, which would never see them."""
+    early = [name for name in context.params if str(context.get_parameter_source(name)).endswith("COMMANDLINE")]
+    if early:
+        sub = context.invoked_subcommand
+        raise UsageError(f"options stand behind the subcommand: hounsfield cifar {sub} --{early[0].replace('_', '-')} …")
 
 
 @cifar_app.command()

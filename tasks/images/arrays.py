@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,9 @@ def records_of(arrays: dict[str, NDArray[Any]], form: str) -> ArrayRecords:
         raise InputError(
             f"the {form} has no {' and no '.join(missing)}: it has {', '.join(sorted(arrays)) or 'nothing of a set'}"
         )
+    for p in PARTS:
+        if f"{p}_labels" in arrays and f"{p}_images" not in arrays:
+            raise InputError(f"there are {p}_labels and no {p}_images")
     images = {p: channels_last(arrays[f"{p}_images"]) for p in PARTS if f"{p}_images" in arrays}
     labels = {p: whole_numbers(arrays.get(f"{p}_labels"), p) for p in images}
     names, told = class_names(arrays, labels["train"], images["train"])
@@ -79,8 +83,8 @@ def records_of(arrays: dict[str, NDArray[Any]], form: str) -> ArrayRecords:
 
 
 def channels_last(images: NDArray[Any]) -> NDArray[Any]:
-    """``N x 3 x H x W`` turned to ``N x H x W x 3``; anything else as it is."""
-    turned = images.ndim == 4 and images.shape[1] == 3 and images.shape[3] not in (1, 3, 4)
+    """``N x 3 x H x W`` turned to ``N x H x W x 3``; anything else as it is. Images of three rows are not thought of."""
+    turned = images.ndim == 4 and images.shape[1] == 3
     return np.moveaxis(images, 1, -1) if turned else images
 
 
@@ -97,8 +101,17 @@ def whole_numbers(labels: NDArray[Any] | None, part: str) -> NDArray[np.int64]:
 def class_names(arrays: dict[str, NDArray[Any]], labels: NDArray[np.int64], images: NDArray[Any]) -> tuple[tuple[str, ...], bool]:
     for key in NAMES:
         if key in arrays:
-            return tuple(str(n) for n in arrays[key].ravel()), True
+            given = arrays[key].ravel()
+            names = tuple(n.decode("utf-8", "backslashreplace") if isinstance(n, bytes) else str(n) for n in given.tolist())
+            if twice := [n for n, times in Counter(names).items() if times > 1]:
+                raise InputError(f"{key} names {twice[0]} twice: give every class its own name")
+            return names, True
     count = int(labels.max(initial=-1)) + 1
+    if count > len(labels):
+        raise InputError(
+            f"a label is {count - 1} (of training image {int(labels.argmax())}), and there are {len(labels)} training images: "
+            "number the classes from 0, or give class_names"
+        )
     if count == len(CIFAR10) and images.shape[1:] == (32, 32, 3):
         return CIFAR10, False
     return tuple(str(k) for k in range(count)), False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 OtherSize = Literal["refuse", "resize", "skip"]
 OtherMode = Literal["convert", "refuse", "skip"]
 MOST_PIXELS, MOST_BYTES = 50_000_000, 64 * 2**20
+ORIENTATION = 0x0112  # of EXIF
 DEEP = "16-bit colour"
 MODES = {"L": "grey", "LA": "grey", "1": "grey", "P": "palette", "RGBA": "RGBA", "I;16": "16-bit grey", "I": "16-bit grey"}
 
@@ -45,23 +47,36 @@ class Loaded:
 
 
 def opened(body: bytes) -> PIL.Image:
-    """Skip where the bytes are no image, a damaged one, or larger than anything honest."""
+    """As it was taken, turned upright. Skip where the bytes are no image, a damaged one, or larger than anything honest."""
     from PIL import Image
 
     if len(body) > MOST_BYTES:
         raise Skip("file too large")
     try:
-        image = Image.open(io.BytesIO(body))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # such an image is left out, and told
+            image: PIL.Image = Image.open(io.BytesIO(body))
         if image.width * image.height > MOST_PIXELS:
             raise Skip("too many pixels")
         deep = sixteen_bits(image)  # known only until it is loaded
         image.load()
+        image = upright(image)
         image.info[DEEP] = deep
     except Skip:
         raise
     except Exception as e:  # decoders of hostile bytes raise anything
         raise Skip("damaged or no image") from e
     return image
+
+
+def upright(image: PIL.Image) -> PIL.Image:
+    """As it was taken: cameras turn a picture by a note in the file (EXIF orientation), not by its pixels."""
+    from PIL import ImageOps
+
+    try:
+        return image if image.getexif().get(ORIENTATION, 1) == 1 else ImageOps.exif_transpose(image)
+    except Exception:  # a note that nobody can read turns nothing
+        return image
 
 
 def sixteen_bits(image: PIL.Image) -> bool:
@@ -72,8 +87,6 @@ def sixteen_bits(image: PIL.Image) -> bool:
 
 def decode(body: bytes, rules: Rules, notes: Counter[str]) -> NDArray[np.uint8]:
     """One file to uint8 ``[3, y, x]``. Skip or InputError where the rules say so; ``notes`` counts what was changed."""
-    from PIL import Image
-
     image = opened(body)
     if image.mode != "RGB" or image.info[DEEP]:
         name = DEEP if image.info[DEEP] else MODES.get(image.mode, image.mode)
@@ -82,8 +95,15 @@ def decode(body: bytes, rules: Rules, notes: Counter[str]) -> NDArray[np.uint8]:
     if (image.height, image.width) != rules.size:
         is_size, want = f"{image.height} x {image.width}", f"{rules.size[0]} x {rules.size[1]}"
         odd(is_size, "size", rules.other_size, notes, want)
-        image = image.resize((rules.size[1], rules.size[0]), Image.Resampling.BILINEAR, reducing_gap=None)
+        image = to_size(image, rules.size)
     return np.moveaxis(np.asarray(image), -1, 0)
+
+
+def to_size(image: PIL.Image, size: tuple[int, int]) -> PIL.Image:
+    """The whole of ``image`` in so many rows and columns, bilinear with antialiasing."""
+    from PIL import Image
+
+    return image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
 
 
 def odd(found: str, what: Literal["size", "mode"], rule: str, notes: Counter[str], wanted: str) -> None:
@@ -134,8 +154,7 @@ def decode_arrays(array: NDArray[Any], rules: Rules, notes: Counter[str]) -> NDA
 
 
 def resized(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """uint8 ``[n, y, x, 3]`` at another size, bilinear with antialiasing."""
+    """uint8 ``[n, y, x, 3]`` at another size."""
     from PIL import Image
 
-    way = Image.Resampling.BILINEAR
-    return np.stack([np.asarray(Image.fromarray(i).resize((size[1], size[0]), way)) for i in images])
+    return np.stack([np.asarray(to_size(Image.fromarray(i), size)) for i in images])

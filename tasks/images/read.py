@@ -30,7 +30,11 @@ class ReadParams(Params):
     )
     seed: int = Field(0, ge=0, lt=2**31, title="Seed", description="Which images a fraction or a split takes follows from it")
     size: int = Field(0, ge=0, le=1024, title="Size", description="Rows and columns of every image; 0: those of the first")
-    other_size: OtherSize = Field("refuse", title="Other size", description="What becomes of an image of another size")
+    other_size: OtherSize | None = Field(
+        None,
+        title="Other size",
+        description="What becomes of an image of another size; not said: refuse, or resize where a size is given",
+    )
     other_mode: OtherMode = Field(
         "convert", title="Other mode", description="What becomes of a grey, RGBA, palette or 16-bit image: RGB is wanted"
     )
@@ -39,7 +43,12 @@ class ReadParams(Params):
     @field_validator("classes", mode="before")
     @classmethod
     def _comma_separated(cls, value: Any) -> Any:
-        return tuple(v.strip() for v in value.split(",") if v.strip()) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        names = tuple(v.strip() for v in value.split(",") if v.strip())
+        if value.strip() and not names:
+            raise ValueError("it names no class: bird,airplane")
+        return names
 
 
 @dataclass
@@ -52,13 +61,12 @@ class Chosen:
     classes: tuple[str, ...] = field(default=())
 
 
-@stage("read", version=1, params=ReadParams)
+@stage("read", version=2, params=ReadParams)
 def read(source: Records, params: ReadParams = ReadParams(), progress: Progress = silent) -> Images:
     """Every image asked for as uint8 ``N x C x H x W`` with its label; damaged files are left out and counted."""
     chosen = choose(source, params)
     size = (params.size, params.size) if params.size else source.size()
-    asked_for = params.size and params.other_size == "refuse"
-    rules = Rules(size, "resize" if asked_for else params.other_size, params.other_mode)
+    rules = Rules(size, params.other_size or ("resize" if params.size else "refuse"), params.other_mode)
     parts = {name: getattr(chosen, name) for name in ("train", "validation", "test")}
     total, done, notes = sum(len(p[1]) for p in parts.values()), 0, Counter(source.notes)
     labelled: dict[str, tuple[Any, Any]] = {}

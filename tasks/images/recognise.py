@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from artifacts.errors import InputError
+from artifacts.errors import InputError, WeightsError
 from artifacts.trained import Trained
-from tasks.images.decode import Skip, as_rgb, opened
-from tasks.images.tree import ENDINGS
+from tasks.images.decode import Skip, as_rgb, opened, to_size
+from tasks.images.tree import ENDINGS, is_hidden, shown
 
 if TYPE_CHECKING:
     from PIL import Image as PIL
@@ -39,26 +39,42 @@ class Recognised:
     top: list[tuple[str, float]]
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    name: str
+    why: str
+
+
 def with_checkpoint(trained: Trained) -> Recogniser:
-    """A checkpoint of ours: an image is brought to the size of those it was trained on, then fed as in training."""
+    """A checkpoint of ours: an image is brought to the size of those it was trained on, then fed as in training.
+
+    WeightsError where the card does not say what an image classifier's card says.
+    """
     from tasks.images.evaluate import loaded, probabilities
     from tasks.images.train import normaliser_of
 
-    module, normalise = loaded(trained), normaliser_of(trained.card)
-    height, width = trained.card["input"]["size"]
+    card = trained.card
+    try:
+        module, normalise = loaded(trained), normaliser_of(card)
+        height, width = (int(n) for n in card["input"]["size"])
+        classes = tuple(str(name) for name in card["classes"])
+        whole = len(classes) == card["arguments"]["classes"]
+    except (KeyError, TypeError, ValueError, AttributeError) as e:
+        raise WeightsError("the checkpoint's card does not say how images are fed: export it again") from e
+    if not whole:
+        raise WeightsError(f"the checkpoint's card names {len(classes)} classes of another number: export it again")
 
     def ask(image: PIL.Image) -> NDArray[np.float32]:
-        pixels = np.moveaxis(np.asarray(fitted(image, height, width)), -1, 0)
+        pixels = np.moveaxis(np.asarray(to_size(image, (height, width))), -1, 0)
         return probabilities(module, normalise, np.ascontiguousarray(pixels)[None])[0]
 
-    return Recogniser(tuple(trained.card["classes"]), ask)
+    return Recogniser(classes, ask)
 
 
 def with_model(model: str, state: dict[str, Tensor], weights: Any) -> Recogniser:
     """A torchvision model as published: its ImageNet classes and its own transforms (resize, crop, normalise)."""
     import torch
 
-    from artifacts.errors import WeightsError
     from tasks.nets.torchvision_nets import bare, load_published
 
     preprocess = weights.transforms()
@@ -76,48 +92,35 @@ def with_model(model: str, state: dict[str, Tensor], weights: Any) -> Recogniser
     return Recogniser(tuple(weights.meta["categories"]), ask)
 
 
-def fitted(image: PIL.Image, height: int, width: int) -> PIL.Image:
-    """The middle of ``image`` at that size, as much of it as the shape allows."""
-    from PIL import Image, ImageOps
-
-    return ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
-
-
-def image_files(paths: Iterable[Path]) -> list[Path]:
-    """Files as given, and all images in folders. InputError where there is none."""
-    found: list[Path] = []
+def image_files(paths: Iterable[Path]) -> dict[str, Path]:
+    """Files as given, and all images in folders (hidden ones are none), by a name to show. InputError where there is none."""
+    found: dict[str, Path] = {}
     for path in paths:
         if not path.exists():
             raise InputError("there is nothing at a given path: give images or folders of images", private=str(path))
-        inside = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in ENDINGS) if path.is_dir() else [path]
-        found += inside
+        if path.is_dir():
+            inside = {p.relative_to(path).as_posix(): p for p in sorted(path.rglob("*")) if p.is_file()}
+            named = {n: p for n, p in inside.items() if p.suffix.lower() in ENDINGS and not is_hidden(n)}
+        else:
+            named = {path.name: path}
+        found |= {(name if name not in found else str(p)): p for name, p in named.items()}
     if not found:
         raise InputError(f"there is no image in the given folders ({', '.join(sorted(ENDINGS))})")
     return found
 
 
-def recognise(recogniser: Recogniser, paths: Sequence[Path], top: int = 5) -> Iterator[Recognised | Path]:
-    """One by one; the path itself where a file is no image or damaged."""
-    for path in paths:
+def recognise(recogniser: Recogniser, files: Mapping[str, Path], top: int = 5) -> Iterator[Recognised | LeftOut]:
+    """One by one, each by its name."""
+    for name, path in files.items():
         try:
-            image = as_rgb(upright(opened(path.read_bytes())))
-        except (Skip, OSError):
-            yield path
+            image = as_rgb(opened(path.read_bytes()))
+        except (Skip, OSError) as why:
+            yield LeftOut(shown(name), str(why) if isinstance(why, Skip) else "cannot be read")
             continue
         p = recogniser.ask(image)
         best = np.argsort(-p, kind="stable")[:top]
         image.thumbnail((SHOWN, SHOWN))
-        yield Recognised(path.name, np.asarray(image), [(recogniser.classes[k], float(p[k])) for k in best])
-
-
-def upright(image: PIL.Image) -> PIL.Image:
-    """As it was taken: cameras turn a picture by a note in the file (EXIF orientation), not by its pixels."""
-    from PIL import ImageOps
-
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # a note that nobody can read turns nothing
-        return image
+        yield Recognised(shown(name), np.asarray(image), [(recogniser.classes[k], float(p[k])) for k in best])
 
 
 def picture_of(found: Sequence[Recognised], ending: str = ".png") -> bytes:

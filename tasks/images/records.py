@@ -49,6 +49,8 @@ class ArrayRecords:
     notes: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for part, array in self.arrays.items():
+            check_form(array, part)
         for part, labels in self.labels.items():
             check_labels(labels, len(self.classes), part)
             if len(labels) != len(self.arrays[part]):
@@ -66,6 +68,16 @@ class ArrayRecords:
             empty = np.zeros((0, 3, *rules.size), dtype=np.uint8)
             return Loaded(empty, np.zeros(len(indices), dtype=bool), Counter({str(why): len(indices)}))
         return Loaded(images, np.ones(len(indices), dtype=bool), notes)
+
+
+def check_form(images: NDArray[Any], part: str) -> None:
+    """InputError where an array is not one image after the other."""
+    if not (images.ndim in (3, 4) and min(images.shape[1:]) > 0):
+        form = "x".join(map(str, images.shape)) or "a single number"
+        raise InputError(
+            f"{part}_images are N x H x W x 3 (or N x 3 x H x W) of uint8, not {form}: images that lie flat are reshaped first, "
+            "CIFAR's by .reshape(-1, 3, 32, 32)"
+        )
 
 
 def check_labels(labels: Indices, classes: int, part: str) -> None:

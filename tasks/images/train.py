@@ -71,9 +71,14 @@ def train(
     import lightning_fabric  # noqa: F401  (its import takes seconds, which are no training)
 
     started, history = time.perf_counter(), []
-    for row in rows:
-        history.append(row)
-        tell(row)
+    try:
+        for row in rows:
+            history.append(row)
+            tell(row)
+    except ValueError as e:
+        if "more than 1 value per channel" not in str(e):
+            raise
+        raise UsageError("one image a batch is too few for this network's norms: --set train.batch_size=2 or more") from e
     card["training"]["seconds"] = round(time.perf_counter() - started, 2)
     card["training"]["device"] = device_name(device)
     tensors = {k: v.detach().cpu().numpy() for k, v in module.state_dict().items()}
@@ -116,7 +121,10 @@ def network_of(card: Mapping[str, Any], pretrained: dict[str, Tensor] | None = N
 
     from tasks.nets.registry import build
 
-    module = build(card["architecture"], **card["arguments"])
+    try:
+        module = build(card["architecture"], **card["arguments"])
+    except WeightsError as e:  # there are no weights yet: what was asked for does not fit the images
+        raise UsageError(str(e)) from e
     if pretrained is not None:
         if not hasattr(module, "adopt"):
             raise UsageError(f"published weights are for torchvision's networks: {card['name']} is none")

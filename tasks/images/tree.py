@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import lzma
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -64,18 +65,32 @@ class TreeRecords:
         return Loaded(images[:n], kept, notes)
 
 
-def sorted_out(names: Iterable[str]) -> tuple[list[Entry], int]:
-    """Every image's part and class by its folders, in a fixed order; how many files are no images.
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder ``a/b/c`` is what systems put beside what is meant: .DS_Store, .git, __MACOSX."""
+    return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
+
+
+def shown(name: str) -> str:
+    """A name that may be no Unicode, as it can be printed."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def is_image(name: str) -> bool:
+    return "." + name.rpartition(".")[2].lower() in ENDINGS
+
+
+def sorted_out(names: Iterable[str]) -> tuple[list[Entry], Counter[str]]:
+    """Every image's part and class by its folders, in a fixed order; what was left out, counted.
 
     Where some folders are called train or test, what lies outside of them is left out; where none is, all of it trains.
     """
-    entries, others = [], 0
+    entries, notes = [], Counter[str]()
     for name in names:
         folders, last = name.split("/")[:-1], name.rsplit("/", 1)[-1]
-        if any(p.startswith((".", "__MACOSX")) for p in (*folders, last)):
+        if is_hidden(name):
             continue
-        if "." + last.rpartition(".")[2].lower() not in ENDINGS:
-            others += 1
+        if not is_image(last):
+            notes["files that are no images"] += 1
         elif folders:
             part = PART_NAMES.get(folders[-2].lower(), "") if len(folders) > 1 else ""
             entries.append((part, folders[-1], name))
@@ -83,39 +98,64 @@ def sorted_out(names: Iterable[str]) -> tuple[list[Entry], int]:
             raise InputError(f"there are more than {MOST_FILES:,} images: give a part of them")
     parted = [e for e in entries if e[0]]
     if any(part == "train" for part, _, _ in parted):
-        return sorted(parted), others
-    return sorted(("train", c, n) for _, c, n in entries), others
+        if outside := len(entries) - len(parted):
+            notes["images outside of train/<class> and test/<class>"] = outside
+        return sorted(parted), notes
+    return sorted(("train", c, n) for _, c, n in entries), notes
 
 
-def records_of(names: Iterable[str], read: Callable[[str], bytes], origin: str) -> TreeRecords:
-    entries, others = sorted_out(names)
+def records_of(
+    names: Iterable[str], folders: Iterable[str], read: Callable[[str], bytes], origin: str, links: int = 0
+) -> TreeRecords:
+    """names: of all files; folders: of all folders, for a class without images stays known, so that it can be told."""
+    names = list(names)
+    entries, notes = sorted_out(names)
+    if links:
+        notes["links (not followed)"] = links
     if not entries:
-        raise InputError("there are no images in class folders: lay them out as train/<class>/<image> and test/<class>/<image>")
+        also = f"; {links} links are not followed: copy what they show" if links else ""
+        raise InputError(
+            f"there are no images in class folders: lay them out as train/<class>/<image> and test/<class>/<image>{also}"
+        )
+    check_empty(names, folders, entries)
     names_of = sorted({c for _, c, _ in entries})
     at = {name: i for i, name in enumerate(names_of)}
-    classes = tuple(name.encode("utf-8", "backslashreplace").decode() for name in names_of)  # a name may be no Unicode
+    classes = tuple(map(shown, names_of))
     parts = {p: [e for e in entries if e[0] == p] for p in ("train", "validation", "test")}
     labels = {p: np.array([at[c] for _, c, _ in es], dtype=np.int64) for p, es in parts.items()}
-    notes = {"files that are no images": others} if others else {}
     return TreeRecords(origin, classes, {p: [n for _, _, n in es] for p, es in parts.items()}, labels, read, notes)
 
 
+def check_empty(names: list[str], folders: Iterable[str], entries: list[Entry]) -> None:
+    """InputError names the folders that are classes by where they lie and have no image."""
+    parted = any(PART_NAMES.get(name.split("/")[-3].lower()) for _, _, name in entries if name.count("/") > 1)
+    used = {folder for name in names if not is_hidden(name) for folder in above(name)}
+    with_images = {folder for _, _, name in entries for folder in above(name)}
+    empty = set()
+    for folder in folders:
+        inside, _, last = folder.rpartition("/")
+        if is_hidden(folder) or last.lower() in PART_NAMES:
+            continue
+        in_part = inside.rpartition("/")[2].lower() in PART_NAMES
+        if (in_part and folder not in with_images) if parted else folder not in used:
+            empty.add(last)
+    if empty := empty - {c for _, c, _ in entries}:
+        raise InputError(f"the class {shown(', '.join(sorted(empty)))} has no images: remove its folder or put images into it")
+
+
+def above(name: str) -> list[str]:
+    """Every folder that ``name`` lies in."""
+    parts = name.split("/")[:-1]
+    return ["/".join(parts[: k + 1]) for k in range(len(parts))]
+
+
 def open_folder(folder: Path) -> TreeRecords:
-    """A class with an empty folder is a class with no images: it stays known, so that it can be told."""
-    names = [p.relative_to(folder).as_posix() for p in sorted(folder.rglob("*")) if p.is_file() and not p.is_symlink()]
-    records = records_of(names, lambda name: (folder / name).read_bytes(), "class folders")
-    return with_empty(records, empty_classes(folder, records.classes))
-
-
-def empty_classes(folder: Path, known: tuple[str, ...]) -> list[str]:
-    leaves = [p for p in folder.rglob("*") if p.is_dir() and not p.name.startswith(".") and not any(p.iterdir())]
-    return sorted({p.name for p in leaves} - set(known) - set(PART_NAMES))
-
-
-def with_empty(records: TreeRecords, empty: list[str]) -> TreeRecords:
-    if empty:
-        raise InputError(f"the class {', '.join(empty)} has no images: remove its folder or put images into it")
-    return records
+    """Links are not followed: they are counted."""
+    found = {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*"))}
+    links = sum(p.is_symlink() for name, p in found.items() if not is_hidden(name))
+    names = [n for n, p in found.items() if p.is_file() and not p.is_symlink()]
+    folders = [n for n, p in found.items() if p.is_dir() and not p.is_symlink()]
+    return records_of(names, folders, lambda name: (folder / name).read_bytes(), "class folders", links)
 
 
 def open_zip(path: Path) -> TreeRecords:
@@ -127,29 +167,31 @@ def open_zip(path: Path) -> TreeRecords:
         raise InputError("the zip is damaged or cut short: download or pack it again") from e
     if any(e.flag_bits & 0x1 for e in entries):
         raise InputError("the zip is encrypted: unpack it yourself and give the folder")
-    sizes = {e.filename: e.file_size for e in entries if not e.is_dir()}
+    named = {e.filename.replace("\\", "/"): e for e in entries}  # as some Windows programs pack
+    files = {name: e for name, e in named.items() if not name.endswith("/")}
 
     def read(name: str) -> bytes:
-        if sizes[name] > MOST_BYTES:
+        if files[name].file_size > MOST_BYTES:
             raise Skip("file too large")
         try:
-            return archive.read(name)
-        except (BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as e:
+            return archive.read(files[name])
+        except (BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, NotImplementedError, RuntimeError) as e:
             raise Skip("damaged in the zip (wrong checksum)") from e
 
-    records = records_of(sizes, read, "zip of class folders")
-    filled = {folder for path in {name.rpartition("/")[0] for name in sizes} for folder in path.split("/")}
-    folders = {e.filename.rstrip("/").rsplit("/", 1)[-1] for e in entries if e.is_dir()}
-    return with_empty(records, sorted(folders - filled))
+    return records_of(files, [n.rstrip("/") for n in named if n.endswith("/")], read, "zip of class folders")
 
 
 def folder_digest(folder: Path) -> str:
     """Of every file's relative name and content; hidden files and links are left out, as they are in reading."""
     h = hashlib.blake2b(digest_size=16)
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and not path.is_symlink():
-            body = hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
-            h.update(path.relative_to(folder).as_posix().encode("utf-8", "surrogateescape") + b"\0" + body)
+        name = path.relative_to(folder).as_posix()
+        if is_hidden(name) or path.is_symlink():
+            continue
+        if path.is_file():
+            h.update(
+                name.encode("utf-8", "surrogateescape") + b"\0" + hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
+            )
         elif path.is_dir():
-            h.update(path.relative_to(folder).as_posix().encode("utf-8", "surrogateescape") + b"/\0")
+            h.update(name.encode("utf-8", "surrogateescape") + b"/\0")
     return h.hexdigest()

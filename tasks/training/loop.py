@@ -23,7 +23,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from artifacts.errors import TrainingError, UsageError
+from artifacts.errors import TrainingError, UsageError, WeightsError
 from artifacts.store import explained
 from tasks.nets.network import settle_device
 from tasks.stage import Compute, Params, Progress, silent
@@ -204,7 +204,7 @@ def run(
             break
         row = one_epoch(fabric, wrapped, fitting, stepping, batches, loss, params, epoch, steps_an_epoch, progress)
         if validate:
-            row |= fabric.broadcast(validate(average.eval()) if fabric.is_global_zero else {})
+            row |= fabric.broadcast(validated(validate, average, epoch) if fabric.is_global_zero else {})
         keep_best(fitting, row, monitor, higher_is_better, validate is not None)
         fitting.epoch = epoch + 1
         fitting.history.append(row)
@@ -258,6 +258,15 @@ def one_epoch(
     seconds = time.perf_counter() - started
     left = (params.epochs - epoch - 1) * seconds
     return {"epoch": epoch + 1, "loss": float(total) / steps, "examples_per_second": examples / seconds, "eta_s": left}
+
+
+def validated(validate: Validate, average: nn.Module, epoch: int) -> dict[str, float]:
+    """TrainingError where the epoch's last steps have broken the network: its answers are no numbers."""
+    try:
+        return validate(average.eval())
+    except WeightsError as e:
+        kept = "; the epochs before are kept" if epoch else ""
+        raise TrainingError(f"the network's answers are no numbers after epoch {epoch + 1}: lower the learning rate{kept}") from e
 
 
 def check_number(total: float, epoch: int, step: int) -> None:

@@ -87,6 +87,33 @@ def test_what_is_not_there_is_answered_with_what_is_near(trained, options, code,
     assert len(done.err.strip().splitlines()) == 1
 
 
+ABSURD = ["train.learning_rate=100", "train.clip=0", "train.optimizer=sgd", "train.schedule=constant", "train.epochs=3"]
+
+
+@pytest.mark.parametrize(
+    ("network", "settings", "code", "said"),
+    [
+        ("mlp", ABSURD, 8, "lower the learning rate"),
+        ("fast", ["read.size=8"], 2, "images of 8 x 8 pixels are too small"),
+        ("resnet", ["read.size=8", "train.batch_size=1", "train.epochs=1"], 2, "batch_size=2 or more"),
+    ],
+)
+def test_a_training_that_cannot_be_says_why_in_one_line(trained, network, settings, code, said):
+    run, data, _, _ = trained
+    done = run("cifar", "--data", data, "--direct", "--network", network, *(o for s in settings for o in ("--set", s)))
+    assert done.code == code
+    last = [line for line in done.err.splitlines() if line.startswith("hounsfield: ")]
+    assert len(last) == 1
+    assert said in last[0]
+
+
+def test_options_before_the_subcommand_are_not_lost_silently(trained):
+    run, data, _, _ = trained
+    done = run("cifar", "--data", data, "--direct", "compare", *QUICK)
+    assert done.code == 2
+    assert "hounsfield cifar compare --data" in done.err
+
+
 def test_what_is_not_there_is_said_before_a_server_starts(trained, tmp_path):
     done = trained[0]("cifar", "--data", tmp_path / "nowhere.zip")
     assert done.code == 3
@@ -112,6 +139,11 @@ def test_three_losses_side_by_side(trained, tmp_path):
     page = (tmp_path / "report.html").read_text()
     assert page.count("<img") == 4
     assert "most often right: cross-entropy and nll" in page
+    both = re.findall(r"side-by-side:[0-9a-f]+", done.err)[-1]
+    for command in (("cifar", "export", both), ("recognise", data, "--checkpoint", both)):
+        several = run(*command)
+        assert several.code == 2
+        assert "several trained networks" in several.err
 
 
 def test_learning_rates_side_by_side(trained, tmp_path):
@@ -184,6 +216,7 @@ def test_what_is_exported_can_be_used_elsewhere(trained, tmp_path):
         assert sum(t["p"] for t in said.json["images"][0]["top"]) == pytest.approx(1, abs=1e-3)
     assert run("cifar", "export", ref, "--what", "wieghts").code == 2
     assert run("recognise", shown).code == 2
+    assert run("recognise", shown, "--checkpoint", ref, "--weights", exported).code == 2
 
 
 def test_a_model_of_torchvision_sees_with_its_own_transforms(trained, tmp_path):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from artifacts.errors import TrainingError
+from artifacts.errors import TrainingError, WeightsError
 from tasks.stage import Compute
 from tasks.training.loop import LoopParams, fit, follow, make_optimizers, rate, seed_everything
 
@@ -84,6 +84,28 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_epochs_before(tmp_
         net(), Spheres(spoil=2), nn.functional.cross_entropy, LoopParams(epochs=5), steps_an_epoch=STEPS, workspace=tmp_path
     )
     with pytest.raises(TrainingError, match="the loss is nan in epoch 3"):
+        list(rows)
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["epoch"] == 2
+
+
+def test_a_network_broken_by_the_last_step_of_an_epoch_stops_the_run(tmp_path: Path) -> None:
+    calls = iter([{}, {}, None])
+
+    def validate(_: nn.Module) -> dict[str, float]:
+        if (said := next(calls)) is None:
+            raise WeightsError("the network gave a number that is not finite")
+        return said
+
+    rows = fit(
+        net(),
+        Spheres(),
+        nn.functional.cross_entropy,
+        LoopParams(epochs=5),
+        steps_an_epoch=STEPS,
+        validate=validate,
+        workspace=tmp_path,
+    )
+    with pytest.raises(TrainingError, match="no numbers after epoch 3: lower the learning rate; the epochs before are kept"):
         list(rows)
     assert torch.load(tmp_path / "last.pt", weights_only=True)["epoch"] == 2
 

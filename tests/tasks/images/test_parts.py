@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -9,8 +11,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
+from artifacts.errors import WeightsError
 from artifacts.images import TrainingImages
 from tasks.images.augment import flips, mirrored, moved
+from tasks.images.decode import Rules, decode
 from tasks.images.feed import Feed, batch_for
 from tasks.images.losses import LOSSES, cross_entropy, mse, nll, one_hot
 from tasks.images.normalise import Normaliser
@@ -46,11 +50,44 @@ def test_a_photo_is_seen_as_it_was_held(tmp_path):
         sizes.append(image.size)
         return np.array([0.2, 0.8], dtype=np.float32)
 
-    found = list(recognise(Recogniser(("猫, кот", "[/b]"), ask), [tmp_path / "a.jpg"]))
+    found = list(recognise(Recogniser(("猫, кот", "[/b]"), ask), {"a.jpg": tmp_path / "a.jpg"}))
     assert sizes == [(20, 40)]
+    tall = decode((tmp_path / "a.jpg").read_bytes(), Rules((40, 20)), Counter())
+    assert tall.shape == (3, 40, 20)  # and read sees it the same way
     assert [name for name, _ in found[0].top] == ["[/b]", "猫, кот"]
     assert picture_of(found).startswith(b"\x89PNG")
     assert picture_of(found, ".jpg").startswith(b"\xff\xd8")
+
+
+def test_recognise_shows_a_network_what_read_shows_it(tmp_path):
+    from artifacts.trained import Trained
+    from tasks.images.recognise import recognise, with_checkpoint
+    from tasks.nets.registry import build
+
+    wide = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 60, 3), dtype=np.uint8))
+    wide.save(tmp_path / "wide.png")
+    read_as = decode((tmp_path / "wide.png").read_bytes(), Rules((8, 8), "resize"), Counter())
+    arguments = {"classes": 2, "channels": 3, "size": [8, 8]}
+    module = build("linear", **arguments)
+    card = {"name": "linear", "architecture": "linear", "arguments": arguments, "classes": ["a", "b"]}
+    card |= {"input": {"channels": 3, "mean": list(MEAN), "std": list(STD), "size": [8, 8]}}
+    tensors = {k: v.numpy() for k, v in module.state_dict().items()}
+    found = dict(next(iter(recognise(with_checkpoint(Trained(card, tensors)), {"w": tmp_path / "wide.png"}))).top)
+    wanted = module(Normaliser(MEAN, STD)(torch.from_numpy(read_as.copy())[None])).softmax(1)[0].tolist()
+    assert [found["a"], found["b"]] == pytest.approx(wanted, abs=1e-6)
+    for broken in ({"input": {}}, {"classes": ["a"]}, {"input": None}):
+        with pytest.raises(WeightsError, match="card"):
+            with_checkpoint(Trained(card | broken, tensors))
+
+
+def test_files_to_recognise_keep_their_folders_and_hidden_ones_are_none(tmp_path):
+    from tasks.images.recognise import image_files
+
+    for name in ("a/0.png", "b/0.png", "b/._0.png", ".git/0.png", "b/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert list(image_files([tmp_path])) == ["a/0.png", "b/0.png"]
+    assert list(image_files([tmp_path / "a", tmp_path / "b" / "0.png"])) == ["0.png", str(tmp_path / "b" / "0.png")]
 
 
 def test_normalising_can_be_undone_and_rounds_to_half_once():

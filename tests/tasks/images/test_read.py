@@ -10,7 +10,7 @@ import struct
 import tarfile
 import zlib
 from pathlib import Path
-from zipfile import ZipFile
+from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZIP_LZMA, ZipFile, ZipInfo
 
 import numpy as np
 import pytest
@@ -63,6 +63,8 @@ def test_both_layouts_read_back_equal(tmp_path, layout):
 def test_a_set_is_known_by_its_content_not_its_place(tmp_path):
     digests = {find_source("", folder(tmp_path / name), tmp_path).digest for name in ("here", "there")}
     assert len(digests) == 1
+    (tmp_path / "there" / "train" / "down" / ".DS_Store").write_bytes(b"x")  # is not read, so it changes nothing
+    assert {find_source("", tmp_path / "there", tmp_path).digest} == digests
     changed = files() | {"train/down/999.png": encoded(images(3)[0][2])}
     assert find_source("", folder(tmp_path / "changed", changed), tmp_path).digest not in digests
 
@@ -83,6 +85,8 @@ def test_without_a_test_folder_some_are_held_out(tmp_path):
 def test_classes_are_chosen_in_the_order_asked_and_labelled_anew(tmp_path):
     found = read_from(npz(tmp_path / "set.npz"), classes="down,across")
     assert found.classes == ("down", "across")
+    with pytest.raises(ValueError, match="names no class"):
+        ReadParams(classes=",")
     assert found.counts()["train"] == [30, 30]
     whole = read_from(npz(tmp_path / "set.npz"))
     assert np.array_equal(found.train.images[found.train.labels == 0], whole.train.images[whole.train.labels == 2])
@@ -142,6 +146,26 @@ def test_another_size_is_refused_resized_or_left_out(tmp_path):
     assert (resized.train.images[-1] == np.array([10, 20, 30])[:, None, None]).all()
     assert len(read_from(path, other_size="skip").train) == 30
     assert read_from(path, size=24).shape == (3, 24, 24)
+    with pytest.raises(InputError, match="16 x 16, not 24 x 24"):
+        read_from(path, size=24, other_size="refuse")
+
+
+def test_a_photo_is_read_as_it_was_held(tmp_path):
+    photo, turned, stream = Image.new("RGB", (16, 16), (255, 0, 0)), Image.Exif(), io.BytesIO()
+    photo.paste((0, 0, 255), (0, 8, 16, 16))  # blue below, as the camera lay
+    turned[274] = 6
+    photo.save(stream, "JPEG", exif=turned, quality=100, subsampling=0)
+    found = read_from(folder(tmp_path / "tree", files() | {"train/down/999.jpg": stream.getvalue()}))
+    assert found.train.images[-1][2].mean(axis=0).argmax() < 8  # blue on the left
+    assert found.train.images[-1][0].mean(axis=0).argmax() >= 8
+
+
+def test_an_image_of_too_many_pixels_is_left_out_without_a_warning(tmp_path, recwarn):
+    stream = io.BytesIO()
+    Image.new("1", (12000, 8000)).save(stream, "PNG")
+    found = read_from(folder(tmp_path / "tree", files() | {"train/down/999.png": stream.getvalue()}))
+    assert found.notes == {"too many pixels": 1}
+    assert not [w for w in recwarn if "bomb" in str(w.message)]
 
 
 GREY, RGBA = np.full((9, 8, 8), 7, np.uint8), np.full((9, 8, 8, 4), 9, np.uint8)
@@ -198,6 +222,36 @@ def test_a_wrong_checksum_inside_a_zip_costs_that_image(tmp_path):
     assert found.notes == {"damaged in the zip (wrong checksum)": 1}
 
 
+@pytest.mark.parametrize("method", [ZIP_DEFLATED, ZIP_BZIP2, ZIP_LZMA])
+def test_a_damaged_entry_costs_that_image_however_it_was_packed(tmp_path, method):
+    path = tmp_path / "set.zip"
+    with ZipFile(path, "w", method) as archive:
+        for name, body in files().items():
+            archive.writestr(name, body)
+        third = archive.infolist()[2]
+    body = bytearray(path.read_bytes())
+    middle = third.header_offset + 30 + len(third.filename) + third.compress_size // 2
+    body[middle : middle + 40] = b"\xff" * 40
+    path.write_bytes(body)
+    assert read_from(path).notes == {"damaged in the zip (wrong checksum)": 1}
+
+
+def test_a_zip_may_hold_empty_folders_and_backslashes(tmp_path):
+    plain = read_from(folder(tmp_path / "tree"))
+    with ZipFile(tmp_path / "odd.zip", "w") as archive:
+        for name in ("__MACOSX/", ".git/", "validation/", "train/", "train/down/"):
+            archive.writestr(name, b"")
+        for name, body in files().items():
+            entry = ZipInfo("x")
+            entry.filename = name.replace("/", "\\")
+            archive.writestr(entry, body)
+    assert same(read_from(tmp_path / "odd.zip"), plain)
+    with ZipFile(tmp_path / "odd.zip", "a") as archive:
+        archive.writestr("train/zebra/", b"")
+    with pytest.raises(InputError, match="class zebra has no images"):
+        read_from(tmp_path / "odd.zip")
+
+
 # -- broken sources -----------------------------------------------------------------------------------------------------------
 
 
@@ -218,6 +272,12 @@ def test_what_is_exported_can_be_read_again(tmp_path):
     assert same(found, back)
     turned = found.train.images  # N x 3 x H x W
     assert same(found, read_from(npz(tmp_path / "turned.npz", 30, 12, train_images=turned)))
+    tiny = np.arange(90 * 48, dtype=np.uint32).astype(np.uint8).reshape(90, 3, 4, 4)
+    small = read_from(
+        npz(tmp_path / "tiny.npz", train_images=tiny.transpose(0, 2, 3, 1), test_images=tiny[:30].transpose(0, 2, 3, 1))
+    )
+    assert np.array_equal(small.train.images, tiny)
+    assert same(small, read_from(export_images(small, tmp_path / "tiny.h5")))
 
 
 def test_an_hdf5_leads_to_no_other_file(tmp_path):
@@ -265,11 +325,53 @@ def test_a_label_outside_the_range_is_named(tmp_path, wrong):
         read_from(npz(tmp_path / "set.npz", train_labels=labels))
 
 
+def test_a_label_far_beyond_all_images_is_named_at_once(tmp_path):
+    pixels, labels = images(30)
+    labels[4] = 300_000_000
+    np.savez(tmp_path / "set.npz", train_images=pixels, train_labels=labels)
+    with pytest.raises(InputError, match=r"a label is 300000000 \(of training image 4\)"):
+        read_from(tmp_path / "set.npz")
+
+
+@pytest.mark.parametrize("form", [(3072,), (), (0, 0, 3)], ids=str)
+def test_arrays_that_are_no_images_are_told_how_they_shall_lie(tmp_path, form):
+    array = np.zeros((90, *form), np.uint8)
+    with pytest.raises(InputError, match=r"train_images are N x H x W x 3 .* not 90"):
+        read_from(npz(tmp_path / "set.npz", train_images=array))
+
+
+def test_class_names_are_text_and_each_its_own(tmp_path):
+    assert read_from(npz(tmp_path / "bytes.npz", class_names=np.array([b"ant", b"bee", b"cow"]))).classes == ("ant", "bee", "cow")
+    with pytest.raises(InputError, match="names ant twice"):
+        read_from(npz(tmp_path / "twice.npz", class_names=np.array(["ant", "ant", "cow"])))
+    np.savez(tmp_path / "half.npz", train_images=images(9)[0], train_labels=images(9)[1], test_labels=images(9)[1])
+    with pytest.raises(InputError, match="test_labels and no test_images"):
+        read_from(tmp_path / "half.npz")
+
+
+def test_what_is_not_read_is_counted(tmp_path):
+    tree = folder(tmp_path / "tree")
+    folder(tree, {"train/down/more/0.png": encoded(images(1)[0][0])})
+    (tree / "train" / "down" / "link.png").symlink_to(tree / "train" / "down" / "002.png")
+    found = read_from(tree)
+    assert len(found.train) == 30
+    assert found.notes == {"images outside of train/<class> and test/<class>": 1, "links (not followed)": 1}
+    links = tmp_path / "links"
+    (links / "train" / "down").mkdir(parents=True)
+    (links / "train" / "down" / "0.png").symlink_to(tree / "train" / "down" / "002.png")
+    with pytest.raises(InputError, match="1 links are not followed"):
+        read_from(links)
+
+
 def test_a_class_with_no_images_is_named(tmp_path):
     tree = folder(tmp_path / "tree")
     (tree / "train" / "zebra").mkdir()
     with pytest.raises(InputError, match="class zebra has no images"):
         read_from(tree)
+    for junk in (".DS_Store", "readme.txt"):
+        (tree / "train" / "zebra" / junk).write_bytes(b"x")
+        with pytest.raises(InputError, match="class zebra has no images"):
+            read_from(tree)
     labels = np.arange(90) % 2
     with pytest.raises(InputError, match="no train images of the class down"):
         read_from(npz(tmp_path / "set.npz", train_labels=labels))
