@@ -55,6 +55,10 @@ class WeightsError(HounsfieldError):
     exit_code = 5
 
 
+class NotFiniteError(WeightsError):
+    """A network answers with something that is no number: its weights are damaged, or a training has broken them."""
+
+
 class StoreError(HounsfieldError):
     """The store cannot be used: disk full, read-only, made by a newer version."""
 

@@ -71,7 +71,10 @@ def steady_seconds(trained: Any) -> float:
 
 def table(rows: list[dict[str, Any]]) -> str:
     lines = ["| network | accuracy | to reach | n | epochs | training (median) |", "|---|---|---|---|---|---|"]
-    key_of = lambda r: (r["network"], r["epochs"], r["device"].split(",")[0], r["views"])  # noqa: E731
+
+    def key_of(r: dict[str, Any]) -> tuple[Any, ...]:
+        return r["network"], r["epochs"], r["device"].split(",")[0], r["views"]  # however many threads
+
     for key in dict.fromkeys(map(key_of, rows)):
         same = [r for r in rows if key_of(r) == key]
         values = [100 * r["accuracy"] for r in same]

@@ -80,6 +80,15 @@ def plan_cifar(
     return [{"stage": s.stage, "action": s.action, "because": s.because, "ref": str(s.ref)} for s in plan.steps]
 
 
+def network_behind(store: Store, ref: Ref) -> Ref:
+    """The trained network that ``ref`` is, or was made with. UsageError where there is none, or more than one."""
+    made = {m.digest for m in store.lineage(ref) if m.kind == "trained"}
+    if len(made) != 1:
+        is_what = "several trained networks: name one of them" if made else "no trained network: name one"
+        raise UsageError(f"{ref} is {is_what}, a trained:… that `hounsfield cifar` printed")
+    return store.ref("trained", made.pop())
+
+
 def export(ref: str, what: set[str], out: Path | None) -> list[Path]:
     """The files asked for, of a trained network in the store and of the images it was trained on."""
     from artifacts.channel_stats import ChannelStats
@@ -88,18 +97,14 @@ def export(ref: str, what: set[str], out: Path | None) -> list[Path]:
 
     store = open_store()
     anchor = store.resolve(ref)
-    behind = store.lineage(anchor)
-    if len({m.digest for m in behind if m.kind == "trained"}) > 1:
-        raise UsageError(
-            f"{anchor} is of several trained networks: name one of them, a trained:… that `hounsfield cifar` printed"
-        )
-    lineage = {m.kind: store.ref(m.kind, m.digest) for m in behind}
-    missing = [kind for kind in ("trained", "images", "channel-stats") if kind not in lineage]
+    network = network_behind(store, anchor)
+    lineage = {m.kind: store.ref(m.kind, m.digest) for m in store.lineage(network)}
+    missing = [kind for kind in ("images", "channel-stats") if kind not in lineage]
     if missing:
         raise UsageError(f"{anchor} was not made by `hounsfield cifar` (no {missing[0]} behind it): name a trained:… it printed")
-    folder = out or Path(f"hounsfield-cifar-{lineage['trained'].digest[:12]}")
+    folder = out or Path(f"hounsfield-cifar-{network.digest[:12]}")
     images: Images = store.open(lineage["images"], Images)
-    trained: Trained = store.open(lineage["trained"], Trained)
+    trained: Trained = store.open(network, Trained)
     stats: ChannelStats = store.open(lineage["channel-stats"], ChannelStats)
     made: list[Path] = []
     if "weights" in what:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from artifacts.errors import InputError, UsageError
 from artifacts.trained import Trained
+from flows.cifar_run import network_behind
 from flows.console import wide_console
 from flows.settle import open_store
 from tasks.images.recognise import (
@@ -58,11 +59,7 @@ def ours(checkpoint: str) -> Recogniser:
         return with_checkpoint(import_weights(Path(checkpoint)))
     store = open_store()
     ref = store.resolve(checkpoint)
-    made = {m.digest: m for m in store.lineage(ref) if m.kind == "trained"}
-    if len(made) != 1:
-        is_what = "several trained networks: name one of them" if made else "no trained network: name one"
-        raise UsageError(f"{ref} is {is_what}, a trained:… that `hounsfield cifar` printed")
-    trained: Trained = store.open(store.ref("trained", next(iter(made))), Trained)
+    trained: Trained = store.open(network_behind(store, ref), Trained)
     if "classes" not in trained.card or "input" not in trained.card:
         raise UsageError(f"{ref} is not a network for images")
     return with_checkpoint(trained)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from artifacts.checkpoint import InputSpec
-from artifacts.errors import WeightsError
+from artifacts.errors import NotFiniteError, WeightsError
 from artifacts.heatmap import HeatMap
 from artifacts.lungmask import LungMask
 from artifacts.volume import Volume
@@ -74,7 +74,7 @@ def segment(
             x = windowed(box.grown(boxed.margin, field).of(stacks[z0:z1]), network.card.input)
             logits = torch.stack([_view(boxed, x, box, field, axes) for axes in views]).amax(dim=0)
             if not torch.isfinite(logits).all():
-                raise WeightsError(
+                raise NotFiniteError(
                     "the segmenter gave a number that is not finite: its weights are damaged or not for this input"
                 )
             part = box.of(heat[z0:z1])

@@ -86,10 +86,9 @@ def cifar(
 
 def check_after(context: typer.Context) -> None:
     """UsageError where options stand before the subcommand, which would never see them."""
-    early = [name for name in context.params if str(context.get_parameter_source(name)).endswith("COMMANDLINE")]
-    if early:
-        sub = context.invoked_subcommand
-        raise UsageError(f"options stand behind the subcommand: hounsfield cifar {sub} --{early[0].replace('_', '-')} …")
+    given = (o for o in context.command.params if str(context.get_parameter_source(str(o.name))).endswith("COMMANDLINE"))
+    if early := next(given, None):
+        raise UsageError(f"options stand behind the subcommand: hounsfield cifar {context.invoked_subcommand} {early.opts[0]} …")
 
 
 @cifar_app.command()
@@ -154,7 +153,7 @@ def recognise(
     model: Annotated[str | None, typer.Option(help="A classifier of torchvision with its ImageNet weights: resnet18, …")] = None,
     weights: Annotated[Path | None, typer.Option(help="File of the model's published weights (default: download)")] = None,
     top: Annotated[int, typer.Option(min=1, max=20, help="Classes shown of each image")] = 5,
-    out: Annotated[Path, typer.Option(help="Where the picture goes: .png, .jpg or a folder")] = Path("hounsfield-recognised.png"),
+    out: Annotated[Path, typer.Option(help="Where the picture goes: .png, .jpg or a folder")] = Path(),
     as_json: Json = False,
     store: StoreOption = None,
 ) -> None:

@@ -83,7 +83,7 @@ def records_of(arrays: dict[str, NDArray[Any]], form: str) -> ArrayRecords:
 
 
 def channels_last(images: NDArray[Any]) -> NDArray[Any]:
-    """``N x 3 x H x W`` turned to ``N x H x W x 3``; anything else as it is. Images of three rows are not thought of."""
+    """``N x 3 x H x W`` turned to ``N x H x W x 3``; anything else as it is. So images are never three pixels high."""
     turned = images.ndim == 4 and images.shape[1] == 3
     return np.moveaxis(images, 1, -1) if turned else images
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 OtherSize = Literal["refuse", "resize", "skip"]
 OtherMode = Literal["convert", "refuse", "skip"]
 MOST_PIXELS, MOST_BYTES = 50_000_000, 64 * 2**20
-ORIENTATION = 0x0112  # of EXIF
 DEEP = "16-bit colour"
 MODES = {"L": "grey", "LA": "grey", "1": "grey", "P": "palette", "RGBA": "RGBA", "I;16": "16-bit grey", "I": "16-bit grey"}
 
@@ -71,10 +70,10 @@ def opened(body: bytes) -> PIL.Image:
 
 def upright(image: PIL.Image) -> PIL.Image:
     """As it was taken: cameras turn a picture by a note in the file (EXIF orientation), not by its pixels."""
-    from PIL import ImageOps
+    from PIL import ExifTags, ImageOps
 
     try:
-        return image if image.getexif().get(ORIENTATION, 1) == 1 else ImageOps.exif_transpose(image)
+        return image if image.getexif().get(ExifTags.Base.Orientation, 1) == 1 else ImageOps.exif_transpose(image)
     except Exception:  # a note that nobody can read turns nothing
         return image
 
@@ -130,12 +129,10 @@ def as_rgb(image: PIL.Image) -> PIL.Image:
 
 
 def decode_arrays(array: NDArray[Any], rules: Rules, notes: Counter[str]) -> NDArray[np.uint8]:
-    """``[n, y, x]`` or ``[n, y, x, channel]`` of uint8 or uint16 to uint8 ``[n, 3, y, x]``. InputError for anything else.
+    """``[n, y, x]`` or ``[n, y, x, channel]`` of uint8 or uint16 to uint8 ``[n, 3, y, x]``. InputError where rules refuse.
 
     Skip where the rules leave such images out: it is all of them.
     """
-    if array.dtype not in (np.uint8, np.uint16) or not (array.ndim == 3 or (array.ndim == 4 and array.shape[3] in (1, 3, 4))):
-        raise InputError(f"images are N x H x W x 3 of uint8, not {array.dtype} {'x'.join(map(str, array.shape))}")
     if not len(array):
         return np.zeros((0, 3, *rules.size), dtype=np.uint8)
     channels = array.shape[3] if array.ndim == 4 else 1

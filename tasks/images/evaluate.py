@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from artifacts.errors import WeightsError
+from artifacts.errors import NotFiniteError, WeightsError
 from artifacts.image_scores import ImageScores
 from artifacts.images import Images
 from artifacts.trained import Trained
@@ -94,7 +94,7 @@ def probabilities(
             progress(min(start + step, len(images)) / len(images))
     p = torch.cat(answers).numpy()
     if not np.isfinite(p).all():
-        raise WeightsError("the network gave a number that is not finite: its weights are damaged; train it again")
+        raise NotFiniteError("the network gave a number that is not finite: its weights are damaged; train it again")
     return p
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from artifacts.errors import InputError, WeightsError
 from artifacts.trained import Trained
 from tasks.images.decode import Skip, as_rgb, opened, to_size
-from tasks.images.tree import ENDINGS, is_hidden, shown
+from tasks.images.tree import ENDINGS, is_hidden, is_image, shown
 
 if TYPE_CHECKING:
     from PIL import Image as PIL
@@ -100,7 +100,7 @@ def image_files(paths: Iterable[Path]) -> dict[str, Path]:
             raise InputError("there is nothing at a given path: give images or folders of images", private=str(path))
         if path.is_dir():
             inside = {p.relative_to(path).as_posix(): p for p in sorted(path.rglob("*")) if p.is_file()}
-            named = {n: p for n, p in inside.items() if p.suffix.lower() in ENDINGS and not is_hidden(n)}
+            named = {n: p for n, p in inside.items() if is_image(n) and not is_hidden(n)}
         else:
             named = {path.name: path}
         found |= {(name if name not in found else str(p)): p for name, p in named.items()}

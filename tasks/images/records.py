@@ -71,9 +71,10 @@ class ArrayRecords:
 
 
 def check_form(images: NDArray[Any], part: str) -> None:
-    """InputError where an array is not one image after the other."""
-    if not (images.ndim in (3, 4) and min(images.shape[1:]) > 0):
-        form = "x".join(map(str, images.shape)) or "a single number"
+    """InputError where an array is not ``[n, y, x]`` or ``[n, y, x, channel]`` of uint8 or uint16."""
+    known = images.ndim == 3 or (images.ndim == 4 and images.shape[3] in (1, 3, 4))
+    if not (known and min(images.shape[1:]) > 0 and images.dtype in (np.uint8, np.uint16)):
+        form = f"{'x'.join(map(str, images.shape)) or 'a single number'} of {images.dtype}"
         raise InputError(
             f"{part}_images are N x H x W x 3 (or N x 3 x H x W) of uint8, not {form}: images that lie flat are reshaped first, "
             "CIFAR's by .reshape(-1, 3, 32, 32)"

@@ -6,7 +6,7 @@ import hashlib
 import lzma
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
@@ -105,10 +105,9 @@ def sorted_out(names: Iterable[str]) -> tuple[list[Entry], Counter[str]]:
 
 
 def records_of(
-    names: Iterable[str], folders: Iterable[str], read: Callable[[str], bytes], origin: str, links: int = 0
+    names: Collection[str], folders: Iterable[str], read: Callable[[str], bytes], origin: str, links: int = 0
 ) -> TreeRecords:
     """names: of all files; folders: of all folders, for a class without images stays known, so that it can be told."""
-    names = list(names)
     entries, notes = sorted_out(names)
     if links:
         notes["links (not followed)"] = links
@@ -126,7 +125,7 @@ def records_of(
     return TreeRecords(origin, classes, {p: [n for _, _, n in es] for p, es in parts.items()}, labels, read, notes)
 
 
-def check_empty(names: list[str], folders: Iterable[str], entries: list[Entry]) -> None:
+def check_empty(names: Iterable[str], folders: Iterable[str], entries: list[Entry]) -> None:
     """InputError names the folders that are classes by where they lie and have no image."""
     parted = any(PART_NAMES.get(name.split("/")[-3].lower()) for _, _, name in entries if name.count("/") > 1)
     used = {folder for name in names if not is_hidden(name) for folder in above(name)}

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from artifacts.crops import Crops
-from artifacts.errors import WeightsError
+from artifacts.errors import NotFiniteError, WeightsError
 from tasks.nets.network import Network, windowed
 from tasks.nets.workers import spread
 from tasks.stage import Progress, silent
@@ -65,7 +65,7 @@ def probabilities(
             answers[part] = answer
             progress(min(part.stop, len(which)) / len(which))
     if not np.isfinite(answers).all():
-        raise WeightsError(f"the {network.card.role} network gave a number that is not finite: its weights are damaged")
+        raise NotFiniteError(f"the {network.card.role} network gave a number that is not finite: its weights are damaged")
     return answers
 
 

@@ -23,7 +23,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from artifacts.errors import TrainingError, UsageError, WeightsError
+from artifacts.errors import NotFiniteError, TrainingError, UsageError
 from artifacts.store import explained
 from tasks.nets.network import settle_device
 from tasks.stage import Compute, Params, Progress, silent
@@ -264,7 +264,7 @@ def validated(validate: Validate, average: nn.Module, epoch: int) -> dict[str, f
     """TrainingError where the epoch's last steps have broken the network: its answers are no numbers."""
     try:
         return validate(average.eval())
-    except WeightsError as e:
+    except NotFiniteError as e:
         kept = "; the epochs before are kept" if epoch else ""
         raise TrainingError(f"the network's answers are no numbers after epoch {epoch + 1}: lower the learning rate{kept}") from e
 

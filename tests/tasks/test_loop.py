@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from artifacts.errors import TrainingError, WeightsError
+from artifacts.errors import NotFiniteError, TrainingError
 from tasks.stage import Compute
 from tasks.training.loop import LoopParams, fit, follow, make_optimizers, rate, seed_everything
 
@@ -93,7 +93,7 @@ def test_a_network_broken_by_the_last_step_of_an_epoch_stops_the_run(tmp_path: P
 
     def validate(_: nn.Module) -> dict[str, float]:
         if (said := next(calls)) is None:
-            raise WeightsError("the network gave a number that is not finite")
+            raise NotFiniteError("the network gave a number that is not finite")
         return said
 
     rows = fit(
