@@ -20,8 +20,8 @@ FIRST_SEED = {split: seeds.start for split, seeds in SEEDS.items()}
 SLICE_MM = (1.0, 1.25, 1.5, 2.0, 2.0, 2.0, 2.5, 3.0)
 CHEST_MM = 370.0
 NODULES = 24  # of a training phantom
-FAINT_HU = (80.0, 180.0)  # above the lung
-MIXTURE = 3  # rises when a training phantom holds other kinds of nodules
+FAINT_HU = (120.0, 220.0)  # above the lung; fainter haze than that looks like none, and teaches to see it where there is none
+MIXTURE = 4  # rises when a training phantom holds other kinds of nodules
 CLASSIC_EVERY = 6  # of so many training phantoms one is a classic one
 
 
