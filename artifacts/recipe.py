@@ -32,8 +32,8 @@ class Recipe:
     def changed_since(self, earlier: Recipe) -> str:
         """Why this recipe gives another artifact than ``earlier`` did: one phrase, the first cause upstream first."""
         if self.inputs != earlier.inputs:
-            names = sorted(n for n in self.inputs if self.inputs[n] != earlier.inputs.get(n))
-            return f"input: {', '.join(names) or 'fewer inputs'} changed"
+            names = sorted(n for n in {*self.inputs, *earlier.inputs} if self.inputs.get(n) != earlier.inputs.get(n))
+            return f"input: {', '.join(names)} changed"
         return next(self.done_otherwise(earlier), "")
 
     def done_otherwise(self, earlier: Recipe) -> Iterator[str]:

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 from artifacts.errors import InputError
 from artifacts.images import HeldOutImages, Images, Layout, TrainingImages
 from tasks.images.decode import Loaded, OtherMode, OtherSize, Rules
-from tasks.images.records import Indices, Records
+from tasks.images.records import Indices, Records, of_links
 from tasks.images.subset import choose_classes, of_classes, stratified
 from tasks.stage import Params, Progress, silent, stage
 
@@ -121,7 +121,9 @@ def check_sources(source: Records, names: tuple[str, ...], wanted: list[int]) ->
     for part in ("train", "test"):
         counts = np.bincount(source.labels[part], minlength=len(source.classes))
         if counts.sum() and (empty := [n for n, k in zip(names, wanted, strict=True) if not counts[k]]):
-            raise InputError(f"no {part} images of the class {few(empty)}: add some, or leave it out with --classes")
+            raise InputError(
+                f"no {part} images of the class {few(empty)}: add some, or leave it out with --classes{of_links(source.notes)}"
+            )
     if not len(source.labels["train"]):
         raise InputError("there are no training images")
     if len(names) < 2:

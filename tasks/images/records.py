@@ -15,6 +15,12 @@ from tasks.images.decode import Loaded, Rules, Skip, decode_arrays
 from tasks.stage import Progress
 
 Indices = NDArray[np.int64]
+LINKS = "links (not followed)"  # a note of a source
+
+
+def of_links(notes: Mapping[str, int]) -> str:
+    """What an error about missing images says where links may stand for them; nothing where there are none."""
+    return f"; {notes[LINKS]} links are not followed: copy what they show" if notes.get(LINKS) else ""
 
 
 class Records(Protocol):

@@ -15,7 +15,7 @@ import numpy as np
 
 from artifacts.errors import InputError
 from tasks.images.decode import MOST_BYTES, Loaded, Rules, Skip, decode, opened
-from tasks.images.records import Indices
+from tasks.images.records import LINKS, Indices, of_links
 from tasks.stage import Progress
 
 PART_NAMES = {"train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation"}
@@ -110,13 +110,11 @@ def records_of(
     """names: of all files; folders: of all folders, for a class without images stays known, so that it can be told."""
     entries, notes = sorted_out(names)
     if links:
-        notes["links (not followed)"] = links
+        notes[LINKS] = links
     if not entries:
-        also = f"; {links} links are not followed: copy what they show" if links else ""
-        raise InputError(
-            f"there are no images in class folders: lay them out as train/<class>/<image> and test/<class>/<image>{also}"
-        )
-    check_empty(names, folders, entries)
+        wanted = "train/<class>/<image> and test/<class>/<image>"
+        raise InputError(f"there are no images in class folders: lay them out as {wanted}{of_links(notes)}")
+    check_empty(names, folders, entries, of_links(notes))
     names_of = sorted({c for _, c, _ in entries})
     at = {name: i for i, name in enumerate(names_of)}
     classes = tuple(map(shown, names_of))
@@ -125,8 +123,8 @@ def records_of(
     return TreeRecords(origin, classes, {p: [n for _, _, n in es] for p, es in parts.items()}, labels, read, notes)
 
 
-def check_empty(names: Iterable[str], folders: Iterable[str], entries: list[Entry]) -> None:
-    """InputError names the folders that are classes by where they lie and have no image."""
+def check_empty(names: Iterable[str], folders: Iterable[str], entries: list[Entry], hint: str = "") -> None:
+    """InputError names the folders that are classes by where they lie and have no image, and gives the ``hint``."""
     parted = any(PART_NAMES.get(name.split("/")[-3].lower()) for _, _, name in entries if name.count("/") > 1)
     used = {folder for name in names if not is_hidden(name) for folder in above(name)}
     with_images = {folder for _, _, name in entries for folder in above(name)}
@@ -139,7 +137,8 @@ def check_empty(names: Iterable[str], folders: Iterable[str], entries: list[Entr
         if (in_part and folder not in with_images) if parted else folder not in used:
             empty.add(last)
     if empty := empty - {c for _, c, _ in entries}:
-        raise InputError(f"the class {shown(', '.join(sorted(empty)))} has no images: remove its folder or put images into it")
+        which = shown(", ".join(sorted(empty)))
+        raise InputError(f"the class {which} has no images: remove its folder or put images into it{hint}")
 
 
 def above(name: str) -> list[str]:

@@ -22,6 +22,7 @@ def test_a_key_is_the_same_in_every_process():
 def test_every_part_of_a_recipe_changes_the_key_and_is_named_as_the_cause():
     changes = {
         "input: heat_map changed": replace(BASE, inputs={"volume": "aa", "heat_map": "cc"}),
+        "input: heat_map, volume changed": replace(BASE, inputs={}),
         "version: 1 -> 2": replace(BASE, version=2),
         "weights: another checkpoint": replace(BASE, weights="vv"),
         "params: precision float32 -> bfloat16": replace(BASE, precision="bfloat16"),

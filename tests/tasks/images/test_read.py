@@ -361,6 +361,9 @@ def test_what_is_not_read_is_counted(tmp_path):
     (links / "train" / "down" / "0.png").symlink_to(tree / "train" / "down" / "002.png")
     with pytest.raises(InputError, match="1 links are not followed"):
         read_from(links)
+    folder(links, {"train/up/0.png": encoded(images(1)[0][0])})
+    with pytest.raises(InputError, match=r"class down has no images: .*; 1 links are not followed"):
+        read_from(links)
 
 
 def test_a_class_with_no_images_is_named(tmp_path):
