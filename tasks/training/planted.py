@@ -54,7 +54,7 @@ def doubtful_in(table: Path, uid: str) -> Doubtful:
 
 
 def enhanced(volume: Volume, lungs: LungMask, agent_hu: float) -> Volume:
-    """The scan as if contrast agent made its blood ``agent_hu`` brighter: what lies in the lungs, in proportion to how dense it is
+    """The scan as if contrast agent made its blood ``agent_hu`` brighter: what is in the lungs, in proportion to its density
     (at 40 HU all of it, below -700 nothing, so that the parenchyma keeps its noise)."""
     inner = ndimage.binary_erosion(lungs.labels > 0, iterations=RIM)
     share = np.clip((volume.hu[inner].astype(np.float32) + 700) / 740, 0, 1)
