@@ -11,6 +11,7 @@ from the classifier's weights.  3. Phantoms that no training saw settle the clas
 ``--start SET --only ROLE`` lets one network of a set learn on, from phantoms and what its segmenter proposes in them; the others
 are kept.
 ``--beside SET`` puts the nodule classifier of a set beside the new one: their mean answers (``flows.join_weights`` joins others).
+``--skip 100 --coarse 20``: other phantoms than the first 100, and 20 of them with lungs full of coarse grain.
 ``--more 80 --more-minutes 60`` goes on with a second round: further phantoms, what the first segmenter proposes in them, and the
 three trainings go on from the first ones' weights with all that was cut in both rounds.
 
@@ -29,8 +30,10 @@ import platform
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +46,7 @@ from flows.console import measured
 from flows.join_weights import joined, members_of, own_metrics
 from flows.phantom_cuts import in_processes
 from tasks.line import Line
+from tasks.phantom.splits import SEEDS
 from tasks.phantom_examples import phantom_examples
 from tasks.phantom_patches import phantom_patches
 from tasks.stage import Outcome, Params
@@ -51,7 +55,7 @@ from tasks.train_nodule import TrainNoduleParams, train_nodule
 from tasks.train_segmenter import TrainSegmenterParams, train_segmenter
 from tasks.training.evaluation import best_threshold, line_metrics, screen_seed, table
 from tasks.training.loop import LoopParams
-from tasks.training.phantoms import NODULES, PhantomSource, Split, TrainingSource, seeds
+from tasks.training.phantoms import NODULES, PhantomSource, Split, TrainingSource, coarse_grained, seeds
 from tasks.training.planted import PlantedSource, doubtful_in, read_soil
 from tasks.training.ready import CheckpointSource
 
@@ -86,6 +90,8 @@ class Run:
     beside: Path | None = None
     more: int = 0
     more_minutes: float = 60
+    skip: int = 0
+    coarse: int = 0
     started_at: float = field(default_factory=time.perf_counter)
 
     def say(self, text: str) -> None:
@@ -115,16 +121,23 @@ class Run:
             return (self.only,)
         return ("nodule", "malignancy") if self.segmenter else ROLES
 
-    def split(self) -> dict[str, range]:
+    def train_seeds(self) -> Sequence[int]:
+        """Of ``phantoms`` to train on: those after the first ``skip``, but ``coarse`` of them (the last ones) with coarse grain."""
+        plain = seeds("train", self.skip + self.phantoms - self.coarse)[self.skip :]
+        return (
+            [*plain, *islice(coarse_grained("train", plain.stop - SEEDS["train"].start), self.coarse)] if self.coarse else plain
+        )
+
+    def split(self) -> dict[str, Sequence[int]]:
         """Seeds: for the segmenter, for its proposals, to watch, to settle the threshold, and never looked at in training."""
-        all_train, watched = seeds("train", self.phantoms), max(2, self.phantoms // 12)
+        all_train, watched = self.train_seeds(), max(2, self.phantoms // 12)
         first = 0
         if "segmenter" in self.trains:
             first = self.phantoms if self.only else round(0.5 * self.phantoms)
         return {
             "segmenter": all_train[:first],
             "classifiers": all_train[first:],
-            "more": seeds("train", self.phantoms + self.more)[self.phantoms :],
+            "more": seeds("train", self.skip + self.phantoms + self.more)[self.skip + self.phantoms :],
             "validation": seeds("validation", watched),
             "threshold": seeds("validation", watched + self.tests)[watched:],
             "test": seeds("test", self.tests),
@@ -170,7 +183,15 @@ def main() -> None:
     parser.add_argument("--beside", type=Path, help="a weights set whose nodule classifier is asked too; the mean counts")
     parser.add_argument("--more", type=int, default=0, help="phantoms of a second round that goes on from the first; 0: none")
     parser.add_argument("--more-minutes", type=float, default=60, help="about how long the second round trains")
+    parser.add_argument(
+        "--skip", type=int, default=0, help="leave out the first so many training phantoms: other weights know them"
+    )
+    parser.add_argument("--coarse", type=int, default=0, help="how many of the phantoms have lungs full of coarse grain")
     asked = parser.parse_args()
+    if asked.coarse and asked.more:
+        parser.error("--coarse and --more exclude each other")
+    if not 0 <= asked.coarse <= asked.phantoms:
+        parser.error(f"--coarse: between 0 and --phantoms ({asked.phantoms})")
     if sum(map(bool, (asked.segmenter, asked.start, asked.more))) > 1:
         parser.error("--segmenter, --start and --more exclude each other")
     if bool(asked.start) != bool(asked.only):
@@ -324,7 +345,7 @@ def release(run: Run, trained: dict[Role, Checkpoint]) -> None:
 def how(run: Run) -> dict[str, Any]:
     """What a card says so that the run can be repeated."""
     return {
-        "seeds_first_last": {k: [r.start, r.stop - 1] for k, r in run.split().items() if r},
+        "seeds_first_last": {k: [min(r), max(r)] for k, r in run.split().items() if r},
         **({"planted_into": [read_soil(p)[1].series.uid for p in run.plant]} if run.plant else {}),
         "command": "python -m flows.make_weights " + shlex.join(without_folders(sys.argv[1:])),
         "hardware": f"{platform.machine()} CPU, {run.workers} threads of {os.cpu_count()}",

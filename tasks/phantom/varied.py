@@ -44,10 +44,8 @@ def make_varied(
     """As ``make_phantom`` says; shape and spacing that are not given are drawn."""
     from tasks.phantom.phantom import Phantom
 
-    build_rng, look_rng, scan_rng, anatomy_rng, vessel_rng, mimic_rng, nodule_rng, noise_rng = (
-        np.random.default_rng(s) for s in np.random.SeedSequence([0x4E0E, seed]).spawn(8)
-    )
-    build, look = draw_varied_build(build_rng), draw_look(look_rng)
+    build_rng, _, scan_rng, anatomy_rng, vessel_rng, mimic_rng, nodule_rng, noise_rng = _chances(seed)
+    build, look = draw_varied_build(build_rng), look_of(seed)
     scan = draw_scan(scan_rng, build, small=small)
     shoulders, table = float(scan_rng.uniform(0, 2.5)), scan_rng.uniform([-30, -220, -500], [30, 60, 200])
     scan = draw_pose(scan_rng, scan)
@@ -84,6 +82,16 @@ def make_varied(
         [replace(s, center=np.array(pose(s.center))) for s in spots],
         _facts(scan, look),
     )
+
+
+def look_of(seed: int) -> Look:
+    """What the varied phantom of a seed looks like, before any of it is made."""
+    return draw_look(_chances(seed)[1])
+
+
+def _chances(seed: int) -> list[np.random.Generator]:
+    """Of build, look, scan, anatomy, vessels, mimics, nodules and noise."""
+    return [np.random.default_rng(s) for s in np.random.SeedSequence([0x4E0E, seed]).spawn(8)]
 
 
 def _as_wished(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -14,7 +15,7 @@ from tasks.phantom import NoduleSpec, Phantom, make_phantom
 from tasks.phantom.nodules import SUBSOLID
 from tasks.phantom.splits import SEEDS
 from tasks.phantom.style import Style
-from tasks.phantom.varied import VERSION
+from tasks.phantom.varied import VERSION, look_of
 
 FIRST_SEED = {split: seeds.start for split, seeds in SEEDS.items()}
 SLICE_MM = (1.0, 1.25, 1.5, 2.0, 2.0, 2.0, 2.5, 3.0)
@@ -22,12 +23,22 @@ CHEST_MM = 370.0
 NODULES = 24  # of a training phantom
 FAINT_HU = (120.0, 220.0)  # above the lung; fainter haze than that looks like none, and teaches to see it where there is none
 MIXTURE = 4  # rises when a training phantom holds other kinds of nodules
+COARSE_GRAIN = 30.0  # HU mm: its amplitude times its size
 CLASSIC_EVERY = 6  # of so many training phantoms one is a classic one
 
 
 def seeds(split: Split, n: int) -> range:
     """``n`` seeds of a split: "train", "validation" or "test". Phantoms people ask for have seeds below a million."""
     return SEEDS[split][:n]
+
+
+def coarse_grained(split: Split, first: int) -> Iterator[int]:
+    """Seeds of a split, from its ``first``, whose varied phantoms have lungs full of coarse grain: one in eight. There networks
+    call most that is no nodule."""
+    for seed in SEEDS[split][first:]:
+        look = look_of(seed)
+        if seed % CLASSIC_EVERY and look.grain_hu * look.grain_mm >= COARSE_GRAIN:
+            yield seed
 
 
 def training_phantom(
