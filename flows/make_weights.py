@@ -122,7 +122,7 @@ class Run:
         return ("nodule", "malignancy") if self.segmenter else ROLES
 
     def train_seeds(self) -> Sequence[int]:
-        """Of ``phantoms`` to train on: those after the first ``skip``, but ``coarse`` of them (the last ones) with coarse grain."""
+        """Those after the first ``skip``; the last ``coarse`` of them are the next ones with coarse grain."""
         plain = seeds("train", self.skip + self.phantoms - self.coarse)[self.skip :]
         return (
             [*plain, *islice(coarse_grained("train", plain.stop - SEEDS["train"].start), self.coarse)] if self.coarse else plain

@@ -20,9 +20,11 @@ from artifacts.findings import Finding
 from artifacts.patches import ORIGINS as OF_PATCHES
 from artifacts.rows import Rows, write_rows
 from flows.join_weights import members_of
+from flows.make_weights import Run
 from tasks.nets import load_network
 from tasks.phantom import PhantomNodule
 from tasks.phantom.splits import HELD_OUT
+from tasks.phantom.varied import look_of
 from tasks.phantom_examples import PhantomExamplesParams, phantom_examples
 from tasks.phantom_patches import PhantomPatchesParams, phantom_patches
 from tasks.training.augment import AugmentParams
@@ -41,7 +43,7 @@ from tasks.training.losses import (
     tversky_and_cross_entropy,
 )
 from tasks.training.metrics import roc_auc, tally
-from tasks.training.phantoms import FIRST_SEED, PhantomSource, seeds
+from tasks.training.phantoms import COARSE_GRAIN, FIRST_SEED, PhantomSource, coarse_grained, seeds
 from tasks.training.pile import Pile
 from tests.conftest import ROOT
 
@@ -271,6 +273,14 @@ def test_the_threshold_is_where_most_is_right() -> None:
     nodules = [_nodule((0.0, 0.0, 0.0), 10.0)]
     outcomes = [Outcome(0, nodules, [_finding((0, 0, 0), 0.8, 9.0), _finding((90.0, 0, 0), 0.6, 5.0)], 2)]
     assert 0.6 <= best_threshold(outcomes) < 0.8
+
+
+def test_phantoms_with_coarse_grain_have_what_their_seed_says() -> None:
+    chosen = list(itertools.islice(coarse_grained("train", 120), 5))
+    assert chosen == [1000121, 1000132, 1000150, 1000157, 1000171]
+    assert all(look_of(s).grain_hu * look_of(s).grain_mm >= COARSE_GRAIN for s in chosen)
+    run = Run(Path(), Path(), phantoms=6, minutes=1, workers=1, tests=1, skip=100, coarse=2)
+    assert list(run.train_seeds()) == [1000100, 1000101, 1000102, 1000103, 1000121, 1000132]
 
 
 @pytest.mark.slow
