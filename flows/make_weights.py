@@ -11,7 +11,7 @@ from the classifier's weights.  3. Phantoms that no training saw settle the clas
 ``--start SET --only ROLE`` lets one network of a set learn on, from phantoms and what its segmenter proposes in them; the others
 are kept.
 ``--beside SET`` puts the nodule classifier of a set beside the new one: their mean answers (``flows.join_weights`` joins others).
-``--skip 100 --coarse 20``: other phantoms than the first 100, and 20 of them with lungs full of coarse grain.
+``--skip 100 --grainy 20``: other phantoms than the first 100, and 20 of them with grainy lungs.
 ``--more 80 --more-minutes 60`` goes on with a second round: further phantoms, what the first segmenter proposes in them, and the
 three trainings go on from the first ones' weights with all that was cut in both rounds.
 
@@ -46,7 +46,6 @@ from flows.console import measured
 from flows.join_weights import joined, members_of, own_metrics
 from flows.phantom_cuts import in_processes
 from tasks.line import Line
-from tasks.phantom.splits import SEEDS
 from tasks.phantom_examples import phantom_examples
 from tasks.phantom_patches import phantom_patches
 from tasks.stage import Outcome, Params
@@ -55,7 +54,7 @@ from tasks.train_nodule import TrainNoduleParams, train_nodule
 from tasks.train_segmenter import TrainSegmenterParams, train_segmenter
 from tasks.training.evaluation import best_threshold, line_metrics, screen_seed, table
 from tasks.training.loop import LoopParams
-from tasks.training.phantoms import NODULES, PhantomSource, Split, TrainingSource, coarse_grained, seeds
+from tasks.training.phantoms import NODULES, PhantomSource, Split, TrainingSource, grainy, seeds
 from tasks.training.planted import PlantedSource, doubtful_in, read_soil
 from tasks.training.ready import CheckpointSource
 
@@ -91,7 +90,7 @@ class Run:
     more: int = 0
     more_minutes: float = 60
     skip: int = 0
-    coarse: int = 0
+    grainy: int = 0
     started_at: float = field(default_factory=time.perf_counter)
 
     def say(self, text: str) -> None:
@@ -121,12 +120,10 @@ class Run:
             return (self.only,)
         return ("nodule", "malignancy") if self.segmenter else ROLES
 
-    def train_seeds(self) -> Sequence[int]:
-        """Those after the first ``skip``; the last ``coarse`` of them are the next ones with coarse grain."""
-        plain = seeds("train", self.skip + self.phantoms - self.coarse)[self.skip :]
-        return (
-            [*plain, *islice(coarse_grained("train", plain.stop - SEEDS["train"].start), self.coarse)] if self.coarse else plain
-        )
+    def train_seeds(self) -> list[int]:
+        """Those after the first ``skip``; the last ``grainy`` of them are the next ones with grainy lungs."""
+        end = self.skip + self.phantoms - self.grainy
+        return [*seeds("train", end)[self.skip :], *islice(grainy("train", end), self.grainy)]
 
     def split(self) -> dict[str, Sequence[int]]:
         """Seeds: for the segmenter, for its proposals, to watch, to settle the threshold, and never looked at in training."""
@@ -186,12 +183,14 @@ def main() -> None:
     parser.add_argument(
         "--skip", type=int, default=0, help="leave out the first so many training phantoms: other weights know them"
     )
-    parser.add_argument("--coarse", type=int, default=0, help="how many of the phantoms have lungs full of coarse grain")
+    parser.add_argument("--grainy", type=int, default=0, help="how many of the phantoms have grainy lungs")
     asked = parser.parse_args()
-    if asked.coarse and asked.more:
-        parser.error("--coarse and --more exclude each other")
-    if not 0 <= asked.coarse <= asked.phantoms:
-        parser.error(f"--coarse: between 0 and --phantoms ({asked.phantoms})")
+    if asked.grainy and asked.more:
+        parser.error("--grainy and --more exclude each other")
+    if not 0 <= asked.grainy <= asked.phantoms:
+        parser.error(f"--grainy: between 0 and --phantoms ({asked.phantoms})")
+    if asked.skip < 0:
+        parser.error("--skip: 0 or more")
     if sum(map(bool, (asked.segmenter, asked.start, asked.more))) > 1:
         parser.error("--segmenter, --start and --more exclude each other")
     if bool(asked.start) != bool(asked.only):

@@ -44,8 +44,8 @@ def make_varied(
     """As ``make_phantom`` says; shape and spacing that are not given are drawn."""
     from tasks.phantom.phantom import Phantom
 
-    build_rng, _, scan_rng, anatomy_rng, vessel_rng, mimic_rng, nodule_rng, noise_rng = _chances(seed)
-    build, look = draw_varied_build(build_rng), look_of(seed)
+    build_rng, look_rng, scan_rng, anatomy_rng, vessel_rng, mimic_rng, nodule_rng, noise_rng = _chances(seed)
+    build, look = draw_varied_build(build_rng), draw_look(look_rng)
     scan = draw_scan(scan_rng, build, small=small)
     shoulders, table = float(scan_rng.uniform(0, 2.5)), scan_rng.uniform([-30, -220, -500], [30, 60, 200])
     scan = draw_pose(scan_rng, scan)

@@ -23,7 +23,7 @@ CHEST_MM = 370.0
 NODULES = 24  # of a training phantom
 FAINT_HU = (120.0, 220.0)  # above the lung; fainter haze than that looks like none, and teaches to see it where there is none
 MIXTURE = 4  # rises when a training phantom holds other kinds of nodules
-COARSE_GRAIN = 30.0  # HU mm: its amplitude times its size
+GRAINY = 30.0  # HU mm: its amplitude times its size
 CLASSIC_EVERY = 6  # of so many training phantoms one is a classic one
 
 
@@ -32,12 +32,12 @@ def seeds(split: Split, n: int) -> range:
     return SEEDS[split][:n]
 
 
-def coarse_grained(split: Split, first: int) -> Iterator[int]:
-    """Seeds of a split, from its ``first``, whose varied phantoms have lungs full of coarse grain: one in eight. There networks
-    call most that is no nodule."""
-    for seed in SEEDS[split][first:]:
+def grainy(split: Split, skip: int) -> Iterator[int]:
+    """Seeds of a split after its first ``skip``, of varied phantoms whose lungs are full of large grain: there networks call more
+    that is no nodule than elsewhere."""
+    for seed in SEEDS[split][skip:]:
         look = look_of(seed)
-        if seed % CLASSIC_EVERY and look.grain_hu * look.grain_mm >= COARSE_GRAIN:
+        if seed % CLASSIC_EVERY and look.grain_hu * look.grain_mm >= GRAINY:
             yield seed
 
 

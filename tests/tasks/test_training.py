@@ -43,7 +43,7 @@ from tasks.training.losses import (
     tversky_and_cross_entropy,
 )
 from tasks.training.metrics import roc_auc, tally
-from tasks.training.phantoms import COARSE_GRAIN, FIRST_SEED, PhantomSource, coarse_grained, seeds
+from tasks.training.phantoms import FIRST_SEED, GRAINY, PhantomSource, grainy, seeds
 from tasks.training.pile import Pile
 from tests.conftest import ROOT
 
@@ -275,12 +275,12 @@ def test_the_threshold_is_where_most_is_right() -> None:
     assert 0.6 <= best_threshold(outcomes) < 0.8
 
 
-def test_phantoms_with_coarse_grain_have_what_their_seed_says() -> None:
-    chosen = list(itertools.islice(coarse_grained("train", 120), 5))
+def test_phantoms_with_grainy_lungs_have_what_their_seed_says() -> None:
+    chosen = list(itertools.islice(grainy("train", 120), 5))
     assert chosen == [1000121, 1000132, 1000150, 1000157, 1000171]
-    assert all(look_of(s).grain_hu * look_of(s).grain_mm >= COARSE_GRAIN for s in chosen)
-    run = Run(Path(), Path(), phantoms=6, minutes=1, workers=1, tests=1, skip=100, coarse=2)
-    assert list(run.train_seeds()) == [1000100, 1000101, 1000102, 1000103, *itertools.islice(coarse_grained("train", 104), 2)]
+    assert all(look_of(s).grain_hu * look_of(s).grain_mm >= GRAINY for s in chosen)
+    run = Run(Path(), Path(), phantoms=6, minutes=1, workers=1, tests=1, skip=100, grainy=2)
+    assert list(run.train_seeds()) == [1000100, 1000101, 1000102, 1000103, *itertools.islice(grainy("train", 104), 2)]
 
 
 @pytest.mark.slow
