@@ -91,6 +91,7 @@ class Run:
     more_minutes: float = 60
     skip: int = 0
     grainy: int = 0
+    learning_rate: float | None = None
     started_at: float = field(default_factory=time.perf_counter)
 
     def say(self, text: str) -> None:
@@ -158,7 +159,7 @@ class Run:
         seed = SEED[role] + 10 * again
         share = SHARE[role] / sum(SHARE[r] for r in self.trains)
         steps = max(2, round(STEPS_A_MINUTE[role] * share * minutes / EPOCHS[role]))
-        rate = LEARNING_RATE[role]
+        rate = self.learning_rate or LEARNING_RATE[role]
         return LoopParams(epochs=EPOCHS[role], seed=seed, learning_rate=rate, ema=min(0.995, 1 - 2 / steps)), steps
 
 
@@ -184,6 +185,7 @@ def main() -> None:
         "--skip", type=int, default=0, help="leave out the first so many training phantoms: other weights know them"
     )
     parser.add_argument("--grainy", type=int, default=0, help="how many of the phantoms have grainy lungs")
+    parser.add_argument("--learning-rate", type=float, help="the highest of the training; small ones keep what was known")
     asked = parser.parse_args()
     if asked.grainy and asked.more:
         parser.error("--grainy and --more exclude each other")
