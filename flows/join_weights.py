@@ -2,8 +2,11 @@
 
     python -m flows.join_weights --segmenter A --nodule B --nodule A --malignancy C --out weights/D
     python -m flows.join_weights … --nodule B:0 --nodule A:1      # one member each of classifiers joined before
+    python -m flows.join_weights … --segmenter E:0.35 --segmenter A:0.65      # between two segmenters
 
-Classifiers that learnt apart err apart: their mean is more often right than each. They must look at the same crops. What the
+Classifiers that learnt apart err apart: their mean is more often right than each. They must look at the same crops. Segmenters of
+which one learnt on from the other are averaged in their weights (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR
+2022): one network, no slower, that has some of what was learnt and forgets less of what was known. What the
 cards told of the old sets as a whole goes; ``python -m benchmarks.held_out --weights weights/D --settle 1`` measures the new one
 and settles its threshold.
 """
@@ -11,6 +14,7 @@ and settles its threshold.
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +27,9 @@ Member = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]  # arguments of a
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
-    parser.add_argument("--segmenter", type=Path, required=True, help="the set whose segmenter it is")
+    parser.add_argument(
+        "--segmenter", action="append", required=True, help="SET, or SET:SHARE of several whose weights are averaged"
+    )
     parser.add_argument("--nodule", action="append", required=True, help="SET, or SET:N, one member of a pair (again for more)")
     parser.add_argument("--malignancy", type=Path, required=True, help="the set whose grader it is")
     parser.add_argument("--out", type=Path, required=True, help="the set to write")
@@ -35,10 +41,10 @@ def main() -> None:
     print(f"written to {asked.out}: try `hounsfield screen PATH --weights {asked.out.name}`")
 
 
-def join(segmenter: Path, nodules: Sequence[str], malignancy: Path, out: Path) -> None:
+def join(segmenters: Sequence[str], nodules: Sequence[str], malignancy: Path, out: Path) -> None:
     """Write the set; everything is read before anything is written, so ``out`` may be one of the sets. Raises WeightsError."""
-    whole = read_checkpoint(segmenter, "segmenter"), read_checkpoint(malignancy, "malignancy")
-    parts = [(c.card, c.tensors()) for c in whole]
+    grader = read_checkpoint(malignancy, "malignancy")
+    parts = [averaged([share_called(text) for text in segmenters]), (grader.card, grader.tensors())]
     parts.append(joined([member for text in nodules for member in members_called(text)]))
     for card, tensors in parts:
         write_checkpoint(out, card.model_copy(update={"metrics": own_metrics(card)}), tensors)
@@ -47,6 +53,35 @@ def join(segmenter: Path, nodules: Sequence[str], malignancy: Path, out: Path) -
 def own_metrics(card: Card) -> dict[str, Any]:
     """What a card says of its network alone: not what the other networks of its set had a part in."""
     return {k: v for k, v in card.metrics.items() if k not in ("whole_line_test", "held_out")}
+
+
+def share_called(text: str) -> tuple[Checkpoint, float]:
+    """The segmenter of ``SET``, and the share of ``SET:SHARE``; 1 without one."""
+    called = re.fullmatch(r"(.+):([\d.]+)", text)
+    folder, share = called.groups() if called else (text, "1")
+    return read_checkpoint(Path(folder), "segmenter"), float(share)
+
+
+def averaged(ones: Sequence[tuple[Checkpoint, float]]) -> tuple[Card, dict[str, Any]]:
+    """Card and tensors of the network whose weights are the mean of all, by their shares; the card is that of the first.
+
+    WeightsError where they are not the same network looking at the same slices, or the shares do not sum to 1.
+    """
+    (first, share), *others = ones
+    card, tensors = first.card, first.tensors()
+    if abs(sum(s for _, s in ones) - 1) > 1e-6:
+        raise WeightsError(f"the shares of the segmenters sum to {sum(s for _, s in ones):g}, not to 1: give SET:SHARE of each")
+    if not others:
+        return card, tensors
+    for other, _ in others:
+        if any(getattr(other.card, k) != getattr(card, k) for k in ("architecture", "arguments", "input")):
+            raise WeightsError(f"'{card.name}' and '{other.card.name}' are not the same network: they cannot be averaged")
+    mean = {k: v * share if v.dtype.kind == "f" else v for k, v in tensors.items()}
+    for other, weight in others:
+        mean |= {k: mean[k] + v * weight for k, v in other.tensors().items() if v.dtype.kind == "f"}
+    mean = {k: v.astype(tensors[k].dtype) for k, v in mean.items()}
+    training = side_by_side([dict(c.card.training) | {"share_of_weights": s} for c, s in ones])
+    return card.model_copy(update={"training": training, "metrics": {}}), mean
 
 
 def members_called(text: str) -> list[tuple[Checkpoint, Member]]:

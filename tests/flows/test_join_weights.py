@@ -43,21 +43,21 @@ def probability(folder: Path, x: torch.Tensor) -> torch.Tensor:
 
 def test_the_mean_of_three_answers_and_each_can_be_taken_out_again(tmp_path):
     a, b, c = (a_set(tmp_path / name, seed) for seed, name in enumerate("abc"))
-    join(a, [str(a), str(b)], b, tmp_path / "ab")
-    join(a, [str(tmp_path / "ab"), str(c)], b, tmp_path / "abc")
+    join([str(a)], [str(a), str(b)], b, tmp_path / "ab")
+    join([str(a)], [str(tmp_path / "ab"), str(c)], b, tmp_path / "abc")
     x = torch.randn(4, 1, 32, 32, 32) * 400
     mean = torch.stack([probability(s, x) for s in (a, b, c)]).mean(0)
     assert torch.allclose(probability(tmp_path / "abc", x), mean, atol=1e-6)
     joined = read_checkpoint(tmp_path / "abc", "nodule")
     assert [training["data"] for _, _, training in members_of(joined)] == ["scan 0", "scan 1", "scan 2"]
-    join(a, [f"{tmp_path / 'abc'}:1"], b, tmp_path / "again")
+    join([str(a)], [f"{tmp_path / 'abc'}:1"], b, tmp_path / "again")
     assert torch.equal(probability(tmp_path / "again", x), probability(b, x))
     assert read_checkpoint(tmp_path / "again", "nodule").card.training == read_checkpoint(b, "nodule").card.training
 
 
 def test_the_others_stay_and_figures_of_the_old_sets_go(tmp_path):
     a = a_set(tmp_path / "a", 1)
-    join(SHIPPED, [str(a), str(SHIPPED)], SHIPPED, tmp_path / "new")
+    join([str(SHIPPED)], [str(a), str(SHIPPED)], SHIPPED, tmp_path / "new")
     for role in ("segmenter", "malignancy"):
         made, shipped = (read_checkpoint(folder, role) for folder in (tmp_path / "new", SHIPPED))
         assert all(np.array_equal(v, shipped.tensors()[k]) for k, v in made.tensors().items())
@@ -65,12 +65,39 @@ def test_the_others_stay_and_figures_of_the_old_sets_go(tmp_path):
         assert not {"held_out", "whole_line_test"} & made.card.metrics.keys()
 
 
+def test_segmenters_are_averaged_by_their_shares(tmp_path):
+    shipped = read_checkpoint(SHIPPED, "segmenter")
+    rng = np.random.default_rng(1)
+    known = shipped.tensors()
+    tensors = {k: v + rng.normal(size=v.shape).astype(v.dtype) if v.dtype.kind == "f" else v for k, v in known.items()}
+    a = a_set(tmp_path / "a", 1)
+    learnt = {"data": "scan 9", "split": {"train": ["1.2.9"]}}
+    write_checkpoint(a, shipped.card.model_copy(update={"training": learnt}), tensors)
+    join([f"{a}:0.25", f"{SHIPPED}:0.75"], [str(a)], a, tmp_path / "new")
+    made = read_checkpoint(tmp_path / "new", "segmenter")
+    for name, value in made.tensors().items():
+        slow = 0.25 * tensors[name].astype(np.float64) + 0.75 * known[name].astype(np.float64)
+        assert value.dtype == tensors[name].dtype
+        assert np.allclose(value, slow, atol=1e-5), name
+    assert made.card.training["split"] == learnt["split"]
+    assert made.card.training["share_of_weights"] == 0.25
+    assert made.card.training["beside"]["split"] == shipped.card.training["split"]
+    assert not made.card.metrics
+
+
 def test_what_cannot_be_joined_is_one_line(tmp_path):
     a, b = a_set(tmp_path / "a", 1), a_set(tmp_path / "b", 2, window=(-1350, 150))
     with pytest.raises(WeightsError, match="do not look at the same crops"):
-        join(a, [str(a), str(b)], a, tmp_path / "new")
+        join([str(a)], [str(a), str(b)], a, tmp_path / "new")
     with pytest.raises(WeightsError, match="has 1 members, counted from 0"):
-        join(a, [f"{a}:1"], a, tmp_path / "new")
+        join([str(a)], [f"{a}:1"], a, tmp_path / "new")
+    with pytest.raises(WeightsError, match="sum to 2, not to 1"):
+        join([str(a), str(b)], [str(a)], a, tmp_path / "new")
+    other = read_checkpoint(b, "segmenter")
+    wider = other.card.input.model_copy(update={"window_hu": (-1350.0, 150.0)})
+    write_checkpoint(b, other.card.model_copy(update={"input": wider}), other.tensors())
+    with pytest.raises(WeightsError, match="are not the same network"):
+        join([f"{a}:0.5", f"{b}:0.5"], [str(a)], a, tmp_path / "new")
     assert not (tmp_path / "new").exists()
     command = [sys.executable, "-m", "flows.join_weights", "--segmenter", a, "--nodule", tmp_path / "none", "--malignancy", a]
     done = subprocess.run([*map(str, command), "--out", str(tmp_path / "new")], capture_output=True, text=True, cwd=ROOT)
