@@ -57,7 +57,7 @@ def own_metrics(card: Card) -> dict[str, Any]:
 
 def share_called(text: str) -> tuple[Checkpoint, float]:
     """The segmenter of ``SET``, and the share of ``SET:SHARE``; 1 without one."""
-    called = re.fullmatch(r"(.+):([\d.]+)", text)
+    called = re.fullmatch(r"(.+):(\d*\.?\d+)", text)
     folder, share = called.groups() if called else (text, "1")
     return read_checkpoint(Path(folder), "segmenter"), float(share)
 
