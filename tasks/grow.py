@@ -30,7 +30,9 @@ NECK = 0.6  # of the nodule's greatest depth: what is thinner than twice this is
 LENGTH = 2.5  # nothing farther than this many times its greatest depth belongs to a nodule
 LEAST_CONTRAST_HU = 60.0
 SEED_MM = 3.0
-WALL_CLOSE_MM, WALL_MM, WALL_STEP_MM = 20.0, 0.7, 2.0  # close the lung locally, widen it a little, on a grid of this step
+WALL_CLOSE_MM = (20.0, 8.0, 5.0)  # close the lung locally; less, where the wall beside a nodule would come with it
+WALL_MM, WALL_STEP_MM = 0.7, 2.0  # widen it a little; on a grid of this step
+OWN_SURFACE = 0.5  # of a nodule's surface, at least, borders on something less dense; less: it is a piece of the wall
 SMOOTH_MM = 0.45
 LEVEL = 0.45  # of the way from lung to nodule: a little below the half, for blur shrinks a curved surface
 
@@ -75,6 +77,13 @@ class Outline:
         return float(np.count_nonzero(self.mask) * self.local.step**3)
 
     @property
+    def own_surface(self) -> float:
+        """Share of what is beside the outline that is less dense: the rest was cut, from the wall or from vessels."""
+        step = self.local.step
+        beside = dilate(self.mask, (step,) * 3, step) & ~self.mask
+        return float((self.local.hu[beside] <= self.surface_hu).mean())
+
+    @property
     def mean_hu(self) -> float:
         return float(self.local.raw[self.mask].mean())
 
@@ -105,14 +114,21 @@ class Outline:
         return box, self.contains(geometry.lps_mm_from_zyx(index))
 
 
-def sample(volume: Volume, lung_mask: LungMask, center_lps_mm: NDArray[np.float64], reach_mm: float, step: float) -> Local:
-    """HU and lung around a place; what lies beyond the scan is no lung."""
+def sample(
+    volume: Volume,
+    lung_mask: LungMask,
+    center_lps_mm: NDArray[np.float64],
+    reach_mm: float,
+    step: float,
+    close_mm: float = WALL_CLOSE_MM[0],
+) -> Local:
+    """HU and lung, closed by ``close_mm``, around a place; what lies beyond the scan is no lung."""
     from scipy.ndimage import gaussian_filter
 
     offset = _offsets(reach_mm, step)
     zyx = _places(volume.geometry, center_lps_mm, offset)
     raw = _trilinear(volume.hu, zyx)
-    lung = _lung_and_nodules(lung_mask, center_lps_mm, offset)
+    lung = _lung_and_nodules(lung_mask, center_lps_mm, offset, close_mm)
     for along, n in zip(zyx, volume.hu.shape, strict=True):
         if along.min() < -0.5 or along.max() > n - 0.5:
             lung &= (along >= -0.5) & (along <= n - 0.5)
@@ -145,14 +161,16 @@ def _trilinear(array: NDArray[Any], zyx: NDArray[np.float64]) -> NDArray[np.floa
     return map_coordinates(array[box].astype(np.float32), zyx - low[:, None, None, None], order=1, mode="nearest")
 
 
-def _lung_and_nodules(lung_mask: LungMask, center_lps_mm: NDArray[np.float64], offset_mm: NDArray[np.float64]) -> Mask:
+def _lung_and_nodules(
+    lung_mask: LungMask, center_lps_mm: NDArray[np.float64], offset_mm: NDArray[np.float64], close_mm: float
+) -> Mask:
     """The lung mask closed over broad-based nodules and a little wider; on a coarse grid, for the ball is large."""
     step = max(WALL_STEP_MM, float(offset_mm[-1]) / 20)
-    wide = _offsets(float(offset_mm[-1]) + WALL_CLOSE_MM, step)
+    wide = _offsets(float(offset_mm[-1]) + close_mm, step)
     lung = _trilinear(lung_mask.labels > 0, _places(lung_mask.geometry, center_lps_mm, wide)) >= 0.5
     if lung.any() and not lung.all():
         spacing = (step, step, step)
-        lung = erode(dilate(lung, spacing, WALL_CLOSE_MM), spacing, WALL_CLOSE_MM - WALL_MM)
+        lung = erode(dilate(lung, spacing, close_mm), spacing, close_mm - WALL_MM)
     between = np.maximum(1 - np.abs(offset_mm[:, None] - wide) / step, 0).astype(np.float32)  # linear interpolation
     fine = lung.astype(np.float32)
     for _ in range(3):  # the first axis, which goes to the back
@@ -161,17 +179,31 @@ def _lung_and_nodules(lung_mask: LungMask, center_lps_mm: NDArray[np.float64], o
 
 
 def grow(volume: Volume, lung_mask: LungMask, center_lps_mm: NDArray[np.float64], least_radius_mm: float = 1.5) -> Outline:
-    """The outline of what is at ``center_lps_mm``; where nothing stands out of the lung, a ball of ``least_radius_mm``."""
+    """The outline of what is at ``center_lps_mm``; where nothing stands out of the lung, a ball of ``least_radius_mm``.
+
+    Closed over a nodule at a bulge of the wall, the lung holds the bulge as well: an outline with little surface of its own is
+    sought again with the lung closed less, and the one with the most is taken.
+    """
+    found = []
+    for close_mm in WALL_CLOSE_MM:
+        if outline := _grow_closed(volume, lung_mask, center_lps_mm, close_mm):
+            found.append(outline)
+        if not found or found[0].own_surface >= OWN_SURFACE:
+            break
+    if found:
+        return max(found, key=lambda outline: outline.own_surface)
+    local = sample(volume, lung_mask, center_lps_mm, *FIELDS_MM[0])
+    return Outline(local, local.distance_mm((local.half,) * 3) <= max(least_radius_mm, local.step), np.inf)
+
+
+def _grow_closed(volume: Volume, lung_mask: LungMask, center_lps_mm: NDArray[np.float64], close_mm: float) -> Outline | None:
     outline = None
     for reach, step in FIELDS_MM:
-        found = _grow_in(sample(volume, lung_mask, center_lps_mm, reach, step))
+        found = _grow_in(sample(volume, lung_mask, center_lps_mm, reach, step, close_mm))
         outline = found or outline
         if found is None or not _fills(found):
             break
-    if outline is not None:
-        return outline
-    local = sample(volume, lung_mask, center_lps_mm, *FIELDS_MM[0])
-    return Outline(local, local.distance_mm((local.half,) * 3) <= max(least_radius_mm, local.step), np.inf)
+    return outline
 
 
 def _fills(outline: Outline) -> bool:

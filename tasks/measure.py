@@ -59,7 +59,7 @@ class _Nodule:
         return bool(np.linalg.norm(centers[:, None] - places_lps_mm, axis=-1).min() < within_mm)
 
 
-@stage("measure", version=4, params=MeasureParams)
+@stage("measure", version=5, params=MeasureParams)
 def measure(
     volume: Volume,
     lung_mask: LungMask,

@@ -283,6 +283,13 @@ def test_phantoms_with_grainy_lungs_have_what_their_seed_says() -> None:
     assert list(run.train_seeds()) == [1000100, 1000101, 1000102, 1000103, *itertools.islice(grainy("train", 104), 2)]
 
 
+def test_the_learning_rate_asked_for_is_that_of_the_training() -> None:
+    run = Run(Path(), Path(), phantoms=6, minutes=1, workers=1, tests=1)
+    gently = Run(Path(), Path(), phantoms=6, minutes=1, workers=1, tests=1, learning_rate=1e-4)
+    assert run.loop("segmenter", again=True)[0].learning_rate == 4e-3
+    assert gently.loop("segmenter", again=True)[0].learning_rate == 1e-4
+
+
 @pytest.mark.slow
 def test_make_weights_runs_its_two_rounds_and_again_without_work(tmp_path: Path) -> None:
     """Everything in miniature: coarse phantoms, a few steps, and nothing asked of networks that have learnt nothing."""
