@@ -87,6 +87,16 @@ def test_the_chest_wall_is_no_part_of_a_nodule_on_it() -> None:
     assert found.pleura_distance_mm < 6
 
 
+def test_a_bulge_of_the_wall_is_no_part_of_a_nodule_on_its_side() -> None:
+    bulge, nodule = (46, 30, 30), (32.5, 26, 30)
+    volume, mask = scene([(bulge, 14, SOFT_HU), (nodule, 3, SOFT_HU)], spacing=(1.0, 0.7, 0.7), wall_x=43.0)
+    z, y, x = np.indices(mask.labels.shape) * np.array([1.0, 0.7, 0.7])[:, None, None, None]
+    mask.labels[(x - bulge[0]) ** 2 + (y - bulge[1]) ** 2 + (z - bulge[2]) ** 2 < 14**2] = 0
+    (found,) = measured(volume, mask, [nodule]).findings
+    assert found.diameter_mm == pytest.approx(6, abs=1.5)
+    assert found.center_lps_mm == pytest.approx(nodule, abs=1.5)
+
+
 def test_a_vessel_is_no_part_of_a_nodule_on_it() -> None:
     vessel = [((x, 30.0, 30.0), 1.5, SOFT_HU) for x in np.arange(0, 60, 0.7)]
     volume, mask = scene([((30, 30, 30), 5, SOFT_HU), *vessel], spacing=(1.5, 0.7, 0.7))
