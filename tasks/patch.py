@@ -47,7 +47,7 @@ class PatchParams(Params):
         return self.size**2 * (2 * (2 * self.context + 1) + 2)
 
 
-@stage("patch", version=2, params=PatchParams)
+@stage("patch", version=3, params=PatchParams)
 def patch(volume: Volume, lung_mask: LungMask, truth: Truth, params: PatchParams = PatchParams()) -> Patches:
     """Patches of one scan with masks of its nodules, as ``artifacts.patches`` tells. Without nodules: negatives alone."""
     rng = np.random.default_rng([params.seed, 1, *truth.scan.uid.encode()])
