@@ -85,14 +85,14 @@ def conclude(asked: argparse.Namespace, trial: Trial, seeds: list[int]) -> None:
             params = params.model_copy(update={"threshold": threshold})
         made = evaluate(assessments, params=params)
         if asked.settle:
-            settle(trial.weights[name], made, asked.settle, seeds)
+            settle(trial.weights[name], made, asked.settle, seeds, trial.precision)
         show(made)
         folder = asked.work / f"{asked.phantoms}-{name}"
         export(made, folder)
         print(f"page: {folder / 'evaluation.html'}\n")
 
 
-def settle(weights: Path, made: Evaluation, rate: float, seeds: list[int]) -> None:
+def settle(weights: Path, made: Evaluation, rate: float, seeds: list[int], precision: str) -> None:
     """Write into the cards of ``weights`` what was measured, and into the nodule classifier's the threshold of ``made``."""
     from artifacts.checkpoint import ROLES, read_checkpoint, write_checkpoint
 
@@ -106,6 +106,7 @@ def settle(weights: Path, made: Evaluation, rate: float, seeds: list[int]) -> No
         "threshold": {"nodule": threshold, "chosen": f"{rate:g} false findings a phantom on these same phantoms"},
         **{k: made.metrics["froc"][k] for k in ("cpm", "cpm_low", "cpm_high", "sensitivities")},
         "malignancy": made.metrics["malignancy"],
+        "precision": precision,
     }
     for role in ROLES:
         checkpoint = read_checkpoint(weights, role)

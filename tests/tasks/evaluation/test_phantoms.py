@@ -82,11 +82,12 @@ def test_what_was_settled_stands_in_the_cards(tmp_path):
     scan = Assessment("1.2.3", "p", [Known(0, (0.0, 0.0, 0.0), 8.0, mark=1, p_nodule=0.7)], [], np.zeros(0, np.float32))
     scan.marks = [Mark(1, (0.0, 0.0, 0.0), 8.0, 0.7, None, "hit", 0), Mark(2, (0.0, 50.0, 0.0), 5.0, 0.6, None, "false")]
     made = evaluate([scan], params=EvaluateParams(bootstraps=10, threshold=0.65))
-    settle(weights, made, 1.0, [7, 7])
+    settle(weights, made, 1.0, [7, 7], "float32")
     for role in ROLES:
         card, before = (read_checkpoint(w, role).card for w in (weights, SHIPPED_WEIGHTS / "phantom"))
         assert card.threshold == (0.65 if role == "nodule" else before.threshold)
         assert card.metrics["held_out"]["found"] == 1
+        assert card.metrics["held_out"]["precision"] == "float32"
         assert card.metrics["held_out"]["seeds_first_last"] == [7, 7]
         assert {**card.metrics, "held_out": 0} == {**before.metrics, "held_out": 0}
     before, after = (read_checkpoint(w, "nodule").tensors() for w in (SHIPPED_WEIGHTS / "phantom", weights))
