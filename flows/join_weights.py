@@ -80,7 +80,8 @@ def averaged(ones: Sequence[tuple[Checkpoint, float]]) -> tuple[Card, dict[str, 
     for other, weight in others:
         mean |= {k: mean[k] + v * weight for k, v in other.tensors().items() if v.dtype.kind == "f"}
     mean = {k: v.astype(tensors[k].dtype) for k, v in mean.items()}
-    training = side_by_side([dict(c.card.training) | {"share_of_weights": s} for c, s in ones])
+    parts = [(t, s * t.get("share_of_weights", 1)) for c, s in ones for t in trainings(c.card.training)]
+    training = side_by_side([t | {"share_of_weights": s} for t, s in parts])
     return card.model_copy(update={"training": training, "metrics": {}}), mean
 
 

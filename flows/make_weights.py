@@ -159,7 +159,7 @@ class Run:
         seed = SEED[role] + 10 * again
         share = SHARE[role] / sum(SHARE[r] for r in self.trains)
         steps = max(2, round(STEPS_A_MINUTE[role] * share * minutes / EPOCHS[role]))
-        rate = self.learning_rate or LEARNING_RATE[role]
+        rate = LEARNING_RATE[role] if self.learning_rate is None else self.learning_rate
         return LoopParams(epochs=EPOCHS[role], seed=seed, learning_rate=rate, ema=min(0.995, 1 - 2 / steps)), steps
 
 

@@ -76,12 +76,12 @@ class Outline:
     def volume_mm3(self) -> float:
         return float(np.count_nonzero(self.mask) * self.local.step**3)
 
-    @property
+    @cached_property
     def own_surface(self) -> float:
-        """Share of what is beside the outline that is less dense: the rest was cut, from the wall or from vessels."""
+        """Share (0..1) of what is beside the outline that is less dense: the rest was cut, from the wall or from vessels."""
         step = self.local.step
-        beside = dilate(self.mask, (step,) * 3, step) & ~self.mask
-        return float((self.local.hu[beside] <= self.surface_hu).mean())
+        beside = self.local.hu[dilate(self.mask, (step,) * 3, step) & ~self.mask]
+        return float(np.count_nonzero(beside <= self.surface_hu) / max(beside.size, 1))
 
     @property
     def mean_hu(self) -> float:
@@ -184,16 +184,14 @@ def grow(volume: Volume, lung_mask: LungMask, center_lps_mm: NDArray[np.float64]
     Closed over a nodule at a bulge of the wall, the lung holds the bulge as well: an outline with little surface of its own is
     sought again with the lung closed less, and the one with the most is taken.
     """
-    found = []
-    for close_mm in WALL_CLOSE_MM:
-        if outline := _grow_closed(volume, lung_mask, center_lps_mm, close_mm):
-            found.append(outline)
-        if not found or found[0].own_surface >= OWN_SURFACE:
-            break
-    if found:
-        return max(found, key=lambda outline: outline.own_surface)
-    local = sample(volume, lung_mask, center_lps_mm, *FIELDS_MM[0])
-    return Outline(local, local.distance_mm((local.half,) * 3) <= max(least_radius_mm, local.step), np.inf)
+    outline = _grow_closed(volume, lung_mask, center_lps_mm, WALL_CLOSE_MM[0])
+    if outline is None:
+        local = sample(volume, lung_mask, center_lps_mm, *FIELDS_MM[0])
+        return Outline(local, local.distance_mm((local.half,) * 3) <= max(least_radius_mm, local.step), np.inf)
+    if outline.own_surface >= OWN_SURFACE:
+        return outline
+    others = [_grow_closed(volume, lung_mask, center_lps_mm, close_mm) for close_mm in WALL_CLOSE_MM[1:]]
+    return max([outline, *(o for o in others if o)], key=lambda o: o.own_surface)
 
 
 def _grow_closed(volume: Volume, lung_mask: LungMask, center_lps_mm: NDArray[np.float64], close_mm: float) -> Outline | None:

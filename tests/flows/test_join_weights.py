@@ -12,7 +12,7 @@ import torch
 
 from artifacts.checkpoint import Card, read_checkpoint, write_checkpoint
 from artifacts.errors import WeightsError
-from flows.join_weights import join, members_of
+from flows.join_weights import join, members_of, trainings
 from tasks.nets import load_network
 from tasks.nets.registry import build
 
@@ -83,6 +83,10 @@ def test_segmenters_are_averaged_by_their_shares(tmp_path):
     assert made.card.training["share_of_weights"] == 0.25
     assert made.card.training["beside"]["split"] == shipped.card.training["split"]
     assert not made.card.metrics
+    join([f"{tmp_path / 'new'}:0.5", f"{SHIPPED}:0.5"], [str(a)], a, tmp_path / "again")
+    parts = trainings(read_checkpoint(tmp_path / "again", "segmenter").card.training)
+    assert [part["share_of_weights"] for part in parts] == [0.125, 0.375, 0.5]
+    assert parts[0]["split"] == learnt["split"]
 
 
 def test_what_cannot_be_joined_is_one_line(tmp_path):
