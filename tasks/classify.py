@@ -50,7 +50,7 @@ def classify(
         p[doubtful] = (p[doubtful] + (len(HALF_TURNS_ZYX) - 1) * others) / len(HALF_TURNS_ZYX)
         flips[doubtful] = len(HALF_TURNS_ZYX)
     progress(1.0)
-    if lumps is not None:
-        p = doubted(p, lumps.heat, network.card.heat_weight)
-    p = tempered(p, network.card.temperature).astype(np.float32)
-    return Scores("nodule", p, flips, network.card.threshold)
+    weight = network.card.heat_weight
+    sure = doubted(p, lumps.heat, weight) if lumps is not None and weight else p
+    answer = tempered(sure, network.card.temperature).astype(np.float32)
+    return Scores("nodule", answer, flips, network.card.threshold)
