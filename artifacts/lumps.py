@@ -60,8 +60,8 @@ class Lumps:
 
     @property
     def heat(self) -> NDArray[np.float64]:
-        """``[n]``, 0..1: what the segmenter says of the candidates: the mean over the lump of each."""
-        of_lump = {lump.id: lump.mean_probability for lump in self.lumps}
+        """``[n]``, 0..1: how sure the segmenter is of the candidates: the highest of the lump of each."""
+        of_lump = {lump.id: lump.peak_probability for lump in self.lumps}
         return np.array([of_lump[c.lump_id] for c in self.candidates], dtype=np.float64)
 
     def write(self, folder: Path) -> None:
