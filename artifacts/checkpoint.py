@@ -21,7 +21,6 @@ from artifacts.errors import WeightsError
 
 Role = Literal["segmenter", "nodule", "malignancy"]
 ROLES: tuple[Role, ...] = ("segmenter", "nodule", "malignancy")
-SURE = 0.99  # a segmenter that says so is sure
 
 
 class CropSpec(BaseModel):
@@ -66,9 +65,6 @@ class Card(BaseModel):
     temperature: float = Field(
         1.0, ge=0.05, le=20, description="Classifiers: logits are divided by this, so that probabilities are shares (Guo, 2017)"
     )
-    heat_weight: float = Field(
-        0.0, ge=0, le=1, description="Nodule classifier: how much the segmenter's doubt counts; 0: nothing (see `doubted`)"
-    )
     training: dict[str, Any] = Field(default_factory=dict, description="Data, split, seeds, command, hardware, duration")
     metrics: dict[str, Any] = Field(default_factory=dict, description="What it scored on data it never saw, and how measured")
     licence: str
@@ -93,8 +89,6 @@ class Checkpoint:
         )
         if self.card.temperature != 1:  # 1 changes nothing, and is what cards without one mean
             decides |= {"temperature"}
-        if self.card.heat_weight:
-            decides |= {"heat_weight"}
         about = self.card.model_dump(mode="json", include=decides)
         h = hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=16)
         h.update(self.path.read_bytes())
@@ -116,24 +110,8 @@ def tempered(p: ArrayLike, temperature: float) -> NDArray[np.float64]:
     if temperature == 1:
         return probability
     with np.errstate(divide="ignore"):
-        return np.asarray(1 / (1 + np.exp(-np.clip(_logit(probability) / temperature, -700, 700))))
-
-
-def doubted(p: ArrayLike, heat: ArrayLike, weight: float) -> NDArray[np.float64]:
-    """Probabilities, less where the segmenter's ``heat`` (0..1) is less than SURE: ``weight`` times what its logit lacks is taken
-    from theirs. NaN stays NaN, 0 and 1 stay what they are.
-    """
-    probability = np.asarray(p, dtype=np.float64)
-    if weight == 0:
-        return probability
-    lack = _logit(SURE) - _logit(np.clip(heat, 1 - SURE, SURE))
-    with np.errstate(divide="ignore"):
-        return np.asarray(1 / (1 + np.exp(-np.clip(_logit(probability) - weight * lack, -700, 700))))
-
-
-def _logit(p: ArrayLike) -> NDArray[np.float64]:
-    probability = np.asarray(p, dtype=np.float64)
-    return np.asarray(np.log(probability) - np.log1p(-probability))
+        logit = np.log(probability) - np.log1p(-probability)
+        return np.asarray(1 / (1 + np.exp(-np.clip(logit / temperature, -700, 700))))
 
 
 def read_checkpoint(folder: Path, role: Role) -> Checkpoint:

@@ -58,12 +58,6 @@ class Lumps:
         """``[n, 3]`` of the candidates."""
         return np.array([c.center_zyx for c in self.candidates], dtype=np.float64).reshape(-1, 3)
 
-    @property
-    def heat(self) -> NDArray[np.float64]:
-        """``[n]``, 0..1: how sure the segmenter is of the candidates: the highest of the lump of each."""
-        of_lump = {lump.id: lump.peak_probability for lump in self.lumps}
-        return np.array([of_lump[c.lump_id] for c in self.candidates], dtype=np.float64)
-
     def write(self, folder: Path) -> None:
         meta = {
             "geometry": self.geometry.to_dict(),

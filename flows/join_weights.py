@@ -1,16 +1,14 @@
-"""Make one weights set of parts of others: a grader, and a segmenter and a nodule classifier that may be the mean of several.
+"""Make one weights set of parts of others: a segmenter, a grader, and a nodule classifier that is the mean of several.
 
     python -m flows.join_weights --segmenter A --nodule B --nodule A --malignancy C --out weights/D
     python -m flows.join_weights … --nodule B:0 --nodule A:1      # one member each of classifiers joined before
-    python -m flows.join_weights … --segmenter A --segmenter E --threshold 0.4 --heat-weight 0.1      # both are asked
-    python -m flows.join_weights … --segmenter E:0.35 --segmenter A:0.65      # one between the two
+    python -m flows.join_weights … --segmenter E:0.35 --segmenter A:0.65      # between two segmenters
 
-Networks that learnt apart err apart: their mean is more often right than each. They must look at the same crops or slices. Where
-two segmenters are asked, a threshold below one half proposes what one alone is sure of, and the heat weight has the classifier be
-the less sure of it. Segmenters of which one learnt on from the other can be averaged in their weights instead (Wortsman et al.,
-"Robust fine-tuning of zero-shot models", CVPR 2022): one network, no slower, that has some of what was learnt and forgets less of
-what was known. What the cards told of the old sets as a whole goes; ``python -m benchmarks.held_out --weights weights/D --settle
-1`` measures the new one and settles its threshold.
+Classifiers that learnt apart err apart: their mean is more often right than each. They must look at the same crops. Segmenters of
+which one learnt on from the other are averaged in their weights (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR
+2022): one network, no slower, that has some of what was learnt and forgets less of what was known. What the
+cards told of the old sets as a whole goes; ``python -m benchmarks.held_out --weights weights/D --settle 1`` measures the new one
+and settles its threshold.
 """
 
 from __future__ import annotations
@@ -21,64 +19,35 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from artifacts.checkpoint import Card, Checkpoint, read_checkpoint, write_checkpoint
 from artifacts.errors import HounsfieldError, WeightsError
 
-Member = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]  # arguments of a network, its tensors, how it was trained
-PAIRS: dict[str, tuple[str, dict[str, Any]]] = {  # what a pair of a network is called, and its own arguments
-    "resnet3d": ("resnet3d-pair", {"answer": "mean"}),
-    "unet2d": ("unet2d-pair", {}),
-}
+Member = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]  # arguments of a resnet3d, its tensors, how it was trained
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
     parser.add_argument(
-        "--segmenter", action="append", required=True, help="SET (again: both are asked), or SET:SHARE of several to average"
+        "--segmenter", action="append", required=True, help="SET, or SET:SHARE of several whose weights are averaged"
     )
-    parser.add_argument("--threshold", type=float, help="of the segmenter; without it that of the first set")
-    parser.add_argument("--heat-weight", type=float, help="of the nodule classifier; without it that of the first set")
     parser.add_argument("--nodule", action="append", required=True, help="SET, or SET:N, one member of a pair (again for more)")
     parser.add_argument("--malignancy", type=Path, required=True, help="the set whose grader it is")
     parser.add_argument("--out", type=Path, required=True, help="the set to write")
     asked = parser.parse_args()
     try:
-        join(asked.segmenter, asked.nodule, asked.malignancy, asked.out, asked.threshold, asked.heat_weight)
+        join(asked.segmenter, asked.nodule, asked.malignancy, asked.out)
     except HounsfieldError as e:
         parser.error(str(e))
     print(f"written to {asked.out}: try `hounsfield screen PATH --weights {asked.out.name}`")
 
 
-def join(
-    segmenters: Sequence[str],
-    nodules: Sequence[str],
-    malignancy: Path,
-    out: Path,
-    threshold: float | None = None,
-    heat_weight: float | None = None,
-) -> None:
+def join(segmenters: Sequence[str], nodules: Sequence[str], malignancy: Path, out: Path) -> None:
     """Write the set; everything is read before anything is written, so ``out`` may be one of the sets. Raises WeightsError."""
     grader = read_checkpoint(malignancy, "malignancy")
-    told = {"segmenter": {"threshold": threshold}, "nodule": {"heat_weight": heat_weight}, "malignancy": {}}
-    parts = [segmenter_of(segmenters), (grader.card, grader.tensors())]
+    parts = [averaged([share_called(text) for text in segmenters]), (grader.card, grader.tensors())]
     parts.append(joined([member for text in nodules for member in members_called(text)]))
     for card, tensors in parts:
-        about = card.model_dump() | {k: v for k, v in told[card.role].items() if v is not None}
-        try:
-            card = Card.model_validate(about | {"metrics": own_metrics(card)})
-        except ValidationError as e:
-            raise WeightsError(f"the card of {card.role} does not hold: {e.errors()[0]['msg']}") from e
-        write_checkpoint(out, card, tensors)
-
-
-def segmenter_of(texts: Sequence[str]) -> tuple[Card, dict[str, Any]]:
-    """Averaged by their shares where they have any, else one network that asks them all."""
-    ones = [share_called(text) for text in texts]
-    if len(ones) == 1 or any(share is not None for _, share in ones):
-        return averaged([(one, 1.0 if share is None else share) for one, share in ones])
-    return joined([(one, member) for one, _ in ones for member in members_of(one)])
+        write_checkpoint(out, card.model_copy(update={"metrics": own_metrics(card)}), tensors)
 
 
 def own_metrics(card: Card) -> dict[str, Any]:
@@ -86,11 +55,11 @@ def own_metrics(card: Card) -> dict[str, Any]:
     return {k: v for k, v in card.metrics.items() if k not in ("whole_line_test", "held_out")}
 
 
-def share_called(text: str) -> tuple[Checkpoint, float | None]:
-    """The segmenter of ``SET``, and the share of ``SET:SHARE``."""
+def share_called(text: str) -> tuple[Checkpoint, float]:
+    """The segmenter of ``SET``, and the share of ``SET:SHARE``; 1 without one."""
     called = re.fullmatch(r"(.+):(\d*\.?\d+)", text)
-    folder, share = called.groups() if called else (text, None)
-    return read_checkpoint(Path(folder), "segmenter"), None if share is None else float(share)
+    folder, share = called.groups() if called else (text, "1")
+    return read_checkpoint(Path(folder), "segmenter"), float(share)
 
 
 def averaged(ones: Sequence[tuple[Checkpoint, float]]) -> tuple[Card, dict[str, Any]]:
@@ -129,12 +98,12 @@ def members_called(text: str) -> list[tuple[Checkpoint, Member]]:
 
 
 def members_of(checkpoint: Checkpoint) -> list[Member]:
-    """The networks in it, one or several."""
+    """The ``resnet3d`` networks in it, one or several."""
     card, tensors = checkpoint.card, checkpoint.tensors()
-    if card.architecture in PAIRS:
+    if card.architecture == "resnet3d":
         return [(card.arguments, tensors, dict(card.training))]
-    if card.architecture not in [name for name, _ in PAIRS.values()]:
-        raise WeightsError(f"'{card.name}' is a {card.architecture}: {' and '.join(PAIRS)} networks can be joined")
+    if card.architecture != "resnet3d-pair":
+        raise WeightsError(f"'{card.name}' is a {card.architecture}: resnet3d classifiers can be joined")
     trained = trainings(card.training)
     members = []
     for k, arguments in enumerate(card.arguments["members"]):
@@ -158,27 +127,24 @@ def side_by_side(ones: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def joined(ones: Iterable[tuple[Checkpoint, Member]]) -> tuple[Card, dict[str, Any]]:
     """Card and tensors (float32, as each had them) of the network that answers with the mean of all.
 
-    WeightsError where they look at different crops or slices.
+    WeightsError where they look at different crops.
     """
     ones = list(ones)
     card = ones[0][0].card
-    kind = next(k for k, (pair, _) in PAIRS.items() if card.architecture in (k, pair))
-    pair, own = PAIRS[kind]
     for other, _ in ones[1:]:
-        if other.card.input != card.input or other.card.architecture not in (kind, pair):
-            what = "slices" if card.role == "segmenter" else "crops"
-            raise WeightsError(f"'{card.name}' and '{other.card.name}' do not look at the same {what}: they cannot be joined")
+        if other.card.input != card.input:
+            raise WeightsError(f"'{card.name}' and '{other.card.name}' do not look at the same crops: they cannot be joined")
     if len(ones) == 1:
         arguments, tensors, training = ones[0][1]
-        return card.model_copy(update={"architecture": kind, "arguments": arguments, "training": training}), tensors
+        return card.model_copy(update={"architecture": "resnet3d", "arguments": arguments, "training": training}), tensors
     update = {
-        "architecture": pair,
-        "arguments": {"members": [arguments for _, (arguments, _, _) in ones], **own},
+        "architecture": "resnet3d-pair",
+        "arguments": {"members": [arguments for _, (arguments, _, _) in ones], "answer": "mean"},
         "training": side_by_side([training for _, (_, _, training) in ones]),
         "metrics": {},
         "temperature": 1.0,
     }
-    tensors = {f"members.{k}.{name}": value for k, (_, (_, weights, _)) in enumerate(ones) for name, value in weights.items()}
+    tensors = {f"members.{k}.{name}": value for k, (_, (_, own, _)) in enumerate(ones) for name, value in own.items()}
     return card.model_copy(update=update), tensors
 
 

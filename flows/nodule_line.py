@@ -63,7 +63,7 @@ def findings_line(line: Runner, scan: Source, weights: Mapping[Role, Checkpoint]
     heat_map = line(segment, volume=volume, lung_mask=lung_mask)
     lumps = line(group, volume=volume, lung_mask=lung_mask, heat_map=heat_map, **told("group"))
     crops = line(crop, volume=volume, lumps=lumps, **told("crop"))
-    nodule_scores = line(classify, crops=crops, lumps=lumps)
+    nodule_scores = line(classify, crops=crops)
     if told(GRADE_CROP) != told("crop"):
         crops = line(crop, slot=GRADE_CROP, volume=volume, lumps=lumps, **told(GRADE_CROP))
     malignancy_scores = line(grade, crops=crops, nodule_scores=nodule_scores)

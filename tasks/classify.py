@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
-from artifacts.checkpoint import doubted, tempered
+from artifacts.checkpoint import tempered
 from artifacts.crops import Crops
-from artifacts.lumps import Lumps
 from artifacts.scores import Scores
 from tasks.nets import Network
 from tasks.nets.judging import HALF_TURNS_ZYX, probabilities
@@ -25,10 +24,9 @@ class ClassifyParams(Params):
     doubt_below: float = Field(1.0, ge=0, le=1, description="... up to here; equal bounds: no candidate is turned")
 
 
-@stage("classify", version=4, params=ClassifyParams, network="nodule", gpu=True)
+@stage("classify", version=3, params=ClassifyParams, network="nodule", gpu=True)
 def classify(
     crops: Crops,
-    lumps: Lumps | None = None,
     *,
     params: ClassifyParams = ClassifyParams(),
     network: Network,
@@ -36,8 +34,7 @@ def classify(
 ) -> Scores:
     """The nodule probability of every crop; where it is in doubt, the mean over the crop's four half-turns.
 
-    lumps: those that were cropped; without them a card's ``heat_weight`` changes nothing. WeightsError where the crops are not
-    what the classifier's card asks for.
+    WeightsError where the crops are not what the classifier's card asks for.
     """
     everyone = np.arange(len(crops.hu))
     p = probabilities(network, crops, everyone, progress=lambda share: progress(FIRST_PASS * share))
@@ -50,7 +47,5 @@ def classify(
         p[doubtful] = (p[doubtful] + (len(HALF_TURNS_ZYX) - 1) * others) / len(HALF_TURNS_ZYX)
         flips[doubtful] = len(HALF_TURNS_ZYX)
     progress(1.0)
-    weight = network.card.heat_weight
-    sure = doubted(p, lumps.heat, weight) if lumps is not None and weight else p
-    answer = tempered(sure, network.card.temperature).astype(np.float32)
-    return Scores("nodule", answer, flips, network.card.threshold)
+    p = tempered(p, network.card.temperature).astype(np.float32)
+    return Scores("nodule", p, flips, network.card.threshold)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,19 +46,17 @@ def segment(
     """The network's probability in each voxel of the lung mask, 0 elsewhere.
 
     The same as the network run on whole slices gives there, but only what the lungs need is computed. Slices above the first
-    and below the last are copies of it. Where the card asks for several views, each voxel has the highest of theirs; of the
-    members of a pair it has the mean. WeightsError where the network is no segmenter of slices or its output is not finite.
+    and below the last are copies of it. Where the card asks for several views, each voxel has the highest of theirs.
+    WeightsError where the network is no segmenter of slices or its output is not finite.
     """
     import torch
 
     from tasks.nets.boxed import BoxedUNet2d
     from tasks.nets.network import windowed
-    from tasks.nets.pair import UNet2dPair
     from tasks.nets.unet2d import UNet2d
 
     module, context, views = network.module, network.card.input.context_slices, VIEWS[: network.card.input.views]
-    members = list(module.members) if isinstance(module, UNet2dPair) else [module]
-    if not all(isinstance(m, UNet2d) and m.input_batchnorm.num_features == 2 * context + 1 for m in members):
+    if not isinstance(module, UNet2d) or module.input_batchnorm.num_features != 2 * context + 1:
         raise WeightsError(
             f"the segmenter's card asks for {context} slices on each side of one: its network ({network.card.architecture}) "
             f"must be a unet2d that takes {2 * context + 1} slices"
@@ -67,24 +65,20 @@ def segment(
     heat = np.zeros(mask.shape, dtype=np.uint8)
     jobs = list(_jobs(mask, _slices_at_once(network.device, mask.shape)))
     with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
-        boxed = [BoxedUNet2d(cast(UNet2d, m), network.dtype) for m in members]
-        stacks = _stacks(volume.hu, network.card.input, max(member.step for member in boxed), network.device)
+        boxed = BoxedUNet2d(module, network.dtype)
+        stacks = _stacks(volume.hu, network.card.input, boxed.step, network.device)
         field = (stacks.shape[2], stacks.shape[3])
-
-        def seen(member: BoxedUNet2d, box: Box, slices: torch.Tensor) -> torch.Tensor:
-            x = windowed(box.grown(member.margin, field).of(slices), network.card.input)
-            return torch.stack([_view(member, x, box, field, axes) for axes in views]).amax(dim=0)
 
         def run(job: Job) -> int:
             z0, z1, box = job.z0, job.z1, job.box.grown(0, field)
-            logits = torch.stack([seen(member, box, stacks[z0:z1]) for member in boxed])
+            x = windowed(box.grown(boxed.margin, field).of(stacks[z0:z1]), network.card.input)
+            logits = torch.stack([_view(boxed, x, box, field, axes) for axes in views]).amax(dim=0)
             if not torch.isfinite(logits).all():
                 raise NotFiniteError(
                     "the segmenter gave a number that is not finite: its weights are damaged or not for this input"
                 )
             part = box.of(heat[z0:z1])
-            mean = logits.sigmoid().mean(dim=0)
-            part[:] = (mean * 255).round().to(torch.uint8).cpu().numpy()[:, : part.shape[1], : part.shape[2]]
+            part[:] = (logits.sigmoid() * 255).round().to(torch.uint8).cpu().numpy()[:, : part.shape[1], : part.shape[2]]
             return job.work
 
         work, done = sum(job.work for job in jobs), 0

@@ -50,7 +50,7 @@ def train_nodule(
 ) -> Trained:
     """Train a classifier on the training scans' crops, watch it on the validation scans'; one artifact a scan.
 
-    start: a nodule classifier to go on from, with its network, input and heat weight; none: from nothing.
+    start: a nodule classifier to go on from, with its network and input; none: from nothing.
 
     Batches hold a share of nodules and, where a segmenter's own false lumps were mined, a share of those. TrainingError where a
     class has no crop, the loss is no longer a number, or what is kept in ``workspace`` is another network's.
@@ -94,6 +94,4 @@ def train_nodule(
     how: dict[str, Any] = {"compute": compute, "workspace": workspace, "progress": progress, "tell": tell}
     rows = fitted(module, batches, loss, params, score=score, monitor=params.monitor, **how)
     card = card_of("nodule", params, arguments, spec, about(scans, roles, params, batches, rows, compute.precision, start))
-    if start:
-        card = card.model_copy(update={"heat_weight": start.card.get("heat_weight", 0.0)})
     return as_artifact(card, module, rows, score, params.monitor, ["none", "nodule"])

@@ -70,7 +70,7 @@ def train_segmenter(
 ) -> Trained:
     """Train a network of slices on the training scans' patches, watch it on the validation scans'; one artifact a scan.
 
-    start: a segmenter to go on from, with its network, window and threshold; none: from nothing.
+    start: a segmenter to go on from, with its network and window; none: from nothing.
 
     TrainingError where there is nothing to learn from, the loss is no longer a number, or what is kept in ``workspace`` is of
     another network. An interrupted training goes on from its last whole epoch in ``workspace``.
@@ -120,7 +120,6 @@ def train_segmenter(
         architecture=params.architecture,
         arguments=arguments,
         input=spec,
-        threshold=start.card.get("threshold", 0.5) if start else 0.5,
         training=about(scans, roles, params, batches, rows, compute.precision, start),
         licence=params.licence,
         source="Trained by train-segmenter of Hounsfield",
@@ -131,13 +130,14 @@ def train_segmenter(
 def as_before(params: TrainSegmenterParams, card: dict[str, Any], slices: int) -> TrainSegmenterParams:
     """The network and window of the segmenter that it starts from; TrainingError where that looks at other slices."""
     check_scale(card)
-    theirs = 2 * card["input"]["context_slices"] + 1
-    if theirs != slices:
+    own = dict(card["arguments"])
+    if own.pop("in_channels", slices) != slices:
+        theirs = card["arguments"]["in_channels"]
         raise TrainingError(
             f"'{card['name']}', which training would start from, looks at {theirs} slices, the patches have {slices}: cut "
             f"them so (--set patch.context={theirs // 2}), or start from another one"
         )
-    own = {k: v for k, v in card["arguments"].items() if k not in ("in_channels", "classes")}
+    own.pop("classes", None)
     window = tuple(card["input"]["window_hu"])
     return params.model_copy(update={"architecture": card["architecture"], "arguments": own, "window_hu": window})
 

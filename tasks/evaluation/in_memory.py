@@ -55,7 +55,7 @@ def screened(
     lumps = group(volume, lungs, heat, GroupParams(threshold=segmenter.card.threshold))
     for_nodule, for_malignancy = (CropParams(spec=n.card.input.crop) for n in (nodule, malignancy))
     crops = crop(volume, lumps, params=for_nodule)
-    nodule_scores = classify(crops, lumps, network=nodule)
+    nodule_scores = classify(crops, network=nodule)
     if for_malignancy != for_nodule:
         crops = crop(volume, lumps, params=for_malignancy)
     malignancy_scores = grade(crops, nodule_scores, network=malignancy)

@@ -1,4 +1,4 @@
-"""Several networks of one kind as one."""
+"""Several classifiers as one network."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tasks.nets.registry import network
 from tasks.nets.resnet3d import ResNet3d
-from tasks.nets.unet2d import UNet2d
 
 
 @network("resnet3d-pair")
@@ -43,19 +41,3 @@ class ResNet3dPair(nn.Module):
             return log_p.logsumexp(dim=0) - math.log(len(self.members))
         surest = log_p[:, :, 1].argmax(dim=0)
         return logits[surest, torch.arange(len(x), device=x.device)]
-
-
-@network("unet2d-pair")
-class UNet2dPair(nn.Module):
-    """Two (or more) segmenters that were trained apart; their mean probability counts.
-
-    members: the arguments of each ``unet2d``. In: as ``unet2d``. Out: logits ``N x classes x H x W``.
-    """
-
-    def __init__(self, members: Sequence[Mapping[str, Any]], in_channels: int = 7, classes: int = 1):
-        super().__init__()
-        self.members = nn.ModuleList(UNet2d(**{"in_channels": in_channels, "classes": classes, **m}) for m in members)
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits = torch.stack([member(x) for member in self.members]).float()
-        return F.logsigmoid(logits).logsumexp(dim=0) - F.logsigmoid(-logits).logsumexp(dim=0)

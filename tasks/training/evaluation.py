@@ -45,7 +45,7 @@ def screened(phantom: Phantom, networks: Mapping[Role, Network]) -> Outcome:
     lumps = group(volume, lungs, heat, GroupParams(threshold=networks["segmenter"].card.threshold))
     for_nodule, for_malignancy = (CropParams(spec=networks[role].card.input.crop) for role in ("nodule", "malignancy"))
     crops = crop(volume, lumps, params=for_nodule)
-    nodule = classify(crops, lumps, network=networks["nodule"])
+    nodule = classify(crops, network=networks["nodule"])
     if for_malignancy != for_nodule:
         crops = crop(volume, lumps, params=for_malignancy)
     malignancy = grade(crops, nodule, network=networks["malignancy"])

@@ -6,14 +6,10 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from artifacts.checkpoint import doubted, read_checkpoint
+from artifacts.checkpoint import read_checkpoint
 from artifacts.crops import Crops
 from artifacts.errors import WeightsError
-from artifacts.geometry import Geometry
-from artifacts.lumps import Candidate, Lump, Lumps
 from artifacts.scores import Scores
 from tasks.classify import ClassifyParams, classify
 from tasks.grade import GradeParams, grade
@@ -182,33 +178,3 @@ def test_the_card_s_temperature_is_applied_to_the_answer():
     grader.card = grader.card.model_copy(update={"temperature": 0.5})
     nodule = Scores("nodule", np.array([0.05] + [0.9] * 6, dtype=np.float32), np.ones(7, dtype=np.int32))
     assert np.isnan(grade(crops, nodule, params=GradeParams(), network=grader).probability).tolist() == [True] + [False] * 6
-
-
-def test_a_candidate_of_which_the_segmenter_is_less_sure_counts_less():
-    def lumps_of(*heat):
-        lumps = [Lump(k, (0, 0, 0), (0, 0, 0), 50.0, 5.0, 5.0, 4.6, h, h, 9.0) for k, h in enumerate(heat, 1)]
-        places = [Candidate(k, "center", (0, 0, 0), (0, 0, 0), 2.0, h) for k, h in enumerate(heat, 1)]
-        return Lumps(lumps, [*places, places[0]], Geometry((9, 9, 9), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)))
-
-    network, crops = made_classifier(), made_crops(4)
-    plain = classify(crops, network=network).probability
-    given = lumps_of(0.5, 1.0, 0.9)
-    assert classify(crops, given, network=network).probability.tolist() == plain.tolist()
-    network.card = network.card.model_copy(update={"heat_weight": 0.3, "temperature": 2.0})
-    p = classify(crops, given, network=network).probability
-    lack = np.log(99) - np.log([1, 99, 9, 1])  # odds of SURE, and of what the segmenter said
-    logit = np.log(plain / (1 - plain)) - 0.3 * lack
-    assert p == pytest.approx(1 / (1 + np.exp(-logit / 2)), abs=1e-5)
-    network.card = network.card.model_copy(update={"temperature": 1.0})
-    assert classify(crops, network=network).probability.tolist() == plain.tolist(), "nothing is known of the lumps"
-
-
-@given(st.lists(st.floats(0, 1), min_size=1), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
-def test_doubted_never_rises_and_follows_the_heat(values, heat, other, weight):
-    low, high = sorted((heat, other))
-    p = np.array(values)
-    less, more = (doubted(p, np.full(len(p), h), weight) for h in (low, high))
-    assert (less <= more + 1e-12).all()
-    assert (more <= p + 1e-12).all()
-    assert doubted([0.0, 1.0], [low, low], weight) == pytest.approx([0, 1])
-    assert np.isnan(doubted([np.nan], [low], 0.5)).all()

@@ -169,24 +169,6 @@ def test_views_are_those_of_mirrored_slices_and_the_highest_counts():
     assert (heat > views[0]).any()
 
 
-def test_of_a_pair_the_mean_counts():
-    spec = InputSpec(context_slices=1)
-    pair = made_network("segmenter", "unet2d-pair", spec, in_channels=3, members=[{"width": 4}, {"width": 2, "depth": 4}])
-    for member in pair.module.members:
-        member.input_batchnorm.running_var.fill_(250_000)
-    volume = made_volume(noise((3, 48, 64)))
-    lungs = mask_of(volume, np.s_[:, 3:29, 10:40], np.s_[1:, 30:48, 44:64])
-    each = [segment(volume, lungs, network=replace(pair, module=m)).probability.astype(int) for m in pair.module.members]
-    heat = segment(volume, lungs, network=pair).probability
-    assert np.abs(np.mean(each, axis=0) - heat).max() <= 1
-    inside = lungs.labels > 0
-    assert np.abs(heat[inside] - whole_field(volume, pair)[inside]).max() <= 0.51
-    assert np.abs(each[0] - each[1]).max() > 50
-    wrong = pair.card.model_copy(update={"input": InputSpec(context_slices=2)})
-    with pytest.raises(WeightsError, match="2 slices on each side"):
-        segment(volume, lungs, network=replace(pair, card=wrong))
-
-
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 @pytest.mark.parametrize(("precision", "off"), [("float32", 1), ("bfloat16", 40)])

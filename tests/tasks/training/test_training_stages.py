@@ -241,7 +241,7 @@ def test_a_start_fed_in_another_way_is_refused() -> None:
     with pytest.raises(TrainingError, match=r"scaled to 0\.\.1"):
         train_nodule(some_examples(), first, params=nodule_params())
     segmenter = train_segmenter([made_patches(0)], params=segmenter_params(loop=LoopParams(epochs=1)))
-    segmenter.card["input"]["context_slices"] = 3
+    segmenter.card["arguments"]["in_channels"] = 7
     with pytest.raises(TrainingError, match=r"looks at 7 slices, the patches have 3: .*patch\.context=3"):
         train_segmenter([made_patches(0)], segmenter, params=segmenter_params())
 
@@ -274,24 +274,6 @@ def test_a_training_goes_on_from_another_one() -> None:
     assert on.card["arguments"] == first.card["arguments"]
     weights = [k for k in first.tensors if k.endswith("weight")]
     assert all(np.allclose(on.tensors[k], first.tensors[k], atol=1e-4) for k in weights)
-
-
-def test_what_a_start_says_of_its_use_stays() -> None:
-    once, members = LoopParams(epochs=1), [{"width": 4, "depth": 2}, {"width": 2, "depth": 2}]
-    patches = [made_patches(0)]
-    params = segmenter_params(loop=once, architecture="unet2d-pair", arguments={"members": members})
-    first = train_segmenter(patches, params=params)
-    assert first.card["threshold"] == 0.5
-    first.card["threshold"] = 0.4
-    on = train_segmenter(patches, first, params=segmenter_params(loop=once))
-    assert (on.card["architecture"], on.card["threshold"]) == ("unet2d-pair", 0.4)
-    assert not any(np.array_equal(on.tensors[k], first.tensors[k]) for k in on.tensors if k.endswith("last.weight")), "all learn"
-    nodule = train_nodule(some_examples(), params=nodule_params(loop=once))
-    assert nodule.card["heat_weight"] == 0
-    nodule.card["heat_weight"] = 0.3
-    assert train_nodule(some_examples(), nodule, params=nodule_params(loop=once)).card["heat_weight"] == 0.3
-    grader = TrainMalignancyParams(**SMALL, loop=once)
-    assert train_malignancy(some_examples(), nodule, params=grader).card["heat_weight"] == 0
 
 
 def test_what_a_start_has_learnt_cannot_be_watched() -> None:
