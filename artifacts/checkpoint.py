@@ -65,6 +65,12 @@ class Card(BaseModel):
     temperature: float = Field(
         1.0, ge=0.05, le=20, description="Classifiers: logits are divided by this, so that probabilities are shares (Guo, 2017)"
     )
+    blobs: int = Field(
+        0,
+        ge=0,
+        le=2000,
+        description="Nodule classifier: of the blobs in the lungs (tasks.blobs) so many are shown to it, beside lumps",
+    )
     training: dict[str, Any] = Field(default_factory=dict, description="Data, split, seeds, command, hardware, duration")
     metrics: dict[str, Any] = Field(default_factory=dict, description="What it scored on data it never saw, and how measured")
     licence: str
@@ -82,7 +88,7 @@ class Checkpoint:
     def digest(self) -> str:
         """Of the weights' bytes and of what the card says about inference: goes into every key.
 
-        A segmenter's threshold is not in it: it is a parameter of what groups the heat map, which stays the same.
+        A segmenter's threshold is not in it, nor are a classifier's blobs: they are parameters of what proposes candidates.
         """
         decides = {"role", "architecture", "arguments", "input", "positive_class"} | (
             {"threshold"} if self.card.role != "segmenter" else set()

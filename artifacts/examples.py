@@ -16,7 +16,7 @@ from artifacts.checkpoint import CropSpec
 from artifacts.dataset import Split
 from artifacts.rows import Layout, Voxels, read_rows, write_rows
 
-ORIGINS = ("annotated", "jittered", "candidate", "bright", "mined")
+ORIGINS = ("annotated", "jittered", "candidate", "bright", "mined", "blob")
 COLUMNS = {
     "label": np.uint8,
     "malignant": np.int8,
@@ -46,6 +46,7 @@ class Examples:
                     candidate  of the data set's table of candidates (label as there; 1 only where an annotated nodule is)
                     bright     something dense inside the lungs      (label 0)
                     mined      proposed by a segmenter               (1 where a nodule is, 0: its own false lump)
+                    blob       proposed by the blob filter           (likewise)
     diameter_mm     float32 of the nodule; 0 none
     rating, risk    float32: median of the readers' malignancy 1..5; the phantom's true risk 0..1. NaN: not known
     centers_lps_mm  float64 ``[n, 3]`` patient coordinates of the place; offset_zyx int32 ``[n, 3]``: where in its crop it lies

@@ -14,6 +14,8 @@ from artifacts.arrays import read_json, with_tuples, write_json
 from artifacts.artifact import Preview
 from artifacts.geometry import Geometry, Vector
 
+NO_LUMP = 0
+
 
 @dataclass(frozen=True)
 class Lump:
@@ -33,13 +35,13 @@ class Lump:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A place inside a lump where a nodule may be: the lump's centre of mass or one of its peaks."""
+    """A place where a nodule may be: a lump's centre of mass, one of its peaks, or a blob, which belongs to no lump."""
 
-    lump_id: int
-    source: Literal["center", "peak"]
+    lump_id: int  # of a blob NO_LUMP
+    source: Literal["center", "peak", "blob"]
     center_zyx: Vector
     center_lps_mm: Vector
-    radius_mm: float  # distance to the lump's border at the candidate
+    radius_mm: float  # distance to the lump's border at the candidate; of a blob its own
     probability: float  # of the heat map there
 
 
@@ -76,7 +78,11 @@ class Lumps:
         )
 
     def summary(self) -> dict[str, Any]:
-        return {"lumps": len(self.lumps), "candidates": len(self.candidates)}
+        return {
+            "lumps": len(self.lumps),
+            "candidates": len(self.candidates),
+            "blobs": sum(c.source == "blob" for c in self.candidates),
+        }
 
     def preview(self, inputs: Mapping[str, Any]) -> Preview:
         from artifacts.pictures import lumps_preview

@@ -1,7 +1,8 @@
 """Group: suspicious voxels to lumps, and in each lump the places where a nodule may be.
 
 A lump's centre of mass alone loses nodules: where a lump runs along the pleura or into a vessel, it lies outside the nodule.
-So each place where a lump is locally thickest is proposed beside it.
+So each place where a lump is locally thickest is proposed beside it. What the segmenter overlooks, small nodules on vessels above
+all, a filter may find: blobs are proposed as well where the nodule classifier has learnt to tell them.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from pydantic import Field
 
 from artifacts.geometry import Geometry
 from artifacts.heatmap import HeatMap
-from artifacts.lumps import Candidate, Lump, Lumps
+from artifacts.lumps import NO_LUMP, Candidate, Lump, Lumps
 from artifacts.lungmask import LungMask
 from artifacts.volume import Volume
+from tasks.blobs import blobs
 from tasks.components import Components, describe, find_components
 from tasks.depth import depth_mm
 from tasks.peaks import apart, thickest_first
@@ -62,29 +64,58 @@ class GroupParams(Params):
         ge=0.0,
         le=5.0,
         title="Same place",
-        description="A peak nearer than this to the lump's centre of mass is not proposed again, mm",
+        description="A peak nearer than this to the lump's centre of mass is not proposed again, nor a blob this near to any, mm",
         json_schema_extra={"unit": "mm"},
+    )
+    blobs: int | None = Field(
+        None,
+        ge=0,
+        le=2000,
+        title="Blobs",
+        description="Small round places that a filter proposes beside the lumps, at most; empty: as the nodule classifier's card says (0 without one)",
     )
 
 
-@stage("group", version=1, params=GroupParams)
+@stage("group", version=2, params=GroupParams)
 def group(volume: Volume, lung_mask: LungMask, heat_map: HeatMap, params: GroupParams = GroupParams()) -> Lumps:
     """Heat map uint8 ``[z, y, x]`` -> lumps (26-connected voxels above the threshold), most probable first, and candidates.
 
-    Of each lump its centre of mass is proposed first, then its peaks, thickest first.
+    Of each lump its centre of mass is proposed first, then its peaks, thickest first; then come the blobs (``tasks.blobs``), the
+    clearest first, which belong to no lump.
     """
     geometry = heat_map.geometry
     threshold = USUAL_THRESHOLD if params.threshold is None else params.threshold
     # probabilities are stored as round(255 p): above one half means 128 and more
     found = find_components(heat_map.probability, int(255 * threshold), params.min_volume_mm3 / geometry.voxel_mm3)
-    if not found.count:
-        return Lumps([], [], geometry)
+    lumps, candidates = _of_lumps(found, lung_mask, heat_map, params) if found.count else ([], [])
+    candidates += _blobs(volume, lung_mask, heat_map, candidates, params)
+    return Lumps(lumps, candidates, geometry)
+
+
+def _of_lumps(
+    found: Components, lung_mask: LungMask, heat_map: HeatMap, params: GroupParams
+) -> tuple[list[Lump], list[Candidate]]:
+    geometry = heat_map.geometry
     lumps = describe(found, lung_mask, geometry)
     depth, dense = depth_mm(found.flat, found.shape, geometry.spacing_zyx)
     centers = np.array([lump.center_zyx for lump in lumps])
     center_depth = dense[found.flat_of(np.rint(centers).astype(np.intp))]
     peaks = _peaks(found, depth, dense, centers, geometry, params)
-    return Lumps(lumps, _candidates(found, lumps, center_depth, peaks, depth, heat_map), geometry)
+    return lumps, _candidates(found, lumps, center_depth, peaks, depth, heat_map)
+
+
+def _blobs(
+    volume: Volume, lung_mask: LungMask, heat_map: HeatMap, known: list[Candidate], params: GroupParams
+) -> list[Candidate]:
+    """Those that no candidate is near to."""
+    zyx, radii = blobs(volume, lung_mask, params.blobs or 0)
+    places = volume.geometry.lps_mm_from_zyx(zyx)
+    there = np.array([c.center_lps_mm for c in known]).reshape(-1, 3)
+    new = (np.linalg.norm(places[:, None] - there, axis=2) > params.duplicate_mm).all(axis=1)
+    at = np.clip(np.rint(zyx).astype(int), 0, np.array(heat_map.probability.shape) - 1)
+    heat = heat_map.probability[tuple(at.T)] / 255.0
+    rows = zip(zyx[new].tolist(), places[new].tolist(), radii[new].tolist(), heat[new].tolist(), strict=True)
+    return [Candidate(NO_LUMP, "blob", tuple(i), tuple(p), r, h) for i, p, r, h in rows]
 
 
 def _peaks(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from artifacts.findings import Finding, Findings
-from artifacts.lumps import Lumps
+from artifacts.lumps import NO_LUMP, Lumps
 from artifacts.lungmask import LEFT, RIGHT, LungMask
 from artifacts.scores import Scores
 from artifacts.volume import Volume
@@ -102,7 +102,8 @@ def _nodules(
             if owner is None:
                 owner = new
                 found.append(owner)
-        owner.lump_ids.add(candidate.lump_id)
+        if candidate.lump_id != NO_LUMP:
+            owner.lump_ids.add(candidate.lump_id)
         owner.p_nodule = max(owner.p_nodule, float(p[i]))
     return sorted(found, key=lambda n: -n.p_nodule)
 

@@ -8,6 +8,7 @@ from pydantic import Field
 from artifacts.checkpoint import CropSpec
 from artifacts.examples import ORIGINS, Examples
 from artifacts.trained import Trained
+from tasks.cut import SHOWN_BLOBS
 from tasks.stage import Params, stage
 from tasks.training.candidates import bright_places, cut_examples, jittered, mimic_places, proposed
 from tasks.training.phantoms import TrainingSource
@@ -27,26 +28,32 @@ class PhantomExamplesParams(Params):
     mined: int = Field(
         150, ge=0, le=10_000, title="Mined", description="Most of what the segmenter proposes, most probable first"
     )
+    blobs: int = Field(
+        SHOWN_BLOBS, ge=0, le=2000, title="Blobs", description="Blobs among what is proposed, the clearest; with a segmenter only"
+    )
     threshold: float = Field(
         0.1, ge=0.05, le=0.95, title="Threshold", description="Of the segmenter; lower than the line's: harder"
     )
 
 
-@stage("phantom-examples", version=2, params=PhantomExamplesParams, gpu=True)
+@stage("phantom-examples", version=3, params=PhantomExamplesParams, gpu=True)
 def phantom_examples(
     phantom: TrainingSource, segmenter: Trained | None = None, *, params: PhantomExamplesParams = PhantomExamplesParams()
 ) -> Examples:
-    """Crops at every nodule, beside its centre, at every mimic, at bright places, and at what ``segmenter`` proposes."""
+    """Crops at every nodule, beside its centre, at every mimic, at bright places, at what ``segmenter`` proposes, and at blobs."""
     made = phantom.phantom
     rng = np.random.default_rng([2, phantom.seed])
     centers = np.array([n.center_lps_mm for n in made.nodules]).reshape(-1, 3)
     mimics = mimic_places(made)
-    found = proposed(made, network_of(segmenter), params.threshold)[: params.mined] if segmenter else np.zeros((0, 3))
+    mined = blobs = np.zeros((0, 3))
+    if segmenter:
+        mined, blobs = proposed(made, network_of(segmenter), params.threshold, params.blobs)
     places = {
         "annotated": centers,
         "jittered": jittered(rng, made, params.jittered),
         "bright": np.concatenate([mimics, bright_places(rng, made, params.bright)]),
-        "mined": found,
+        "mined": mined[: params.mined],
+        "blob": blobs,
     }
     origin = np.repeat([ORIGINS.index(o) for o in places], [len(p) for p in places.values()])
     return cut_examples(phantom, np.concatenate(list(places.values())), origin, params.spec)

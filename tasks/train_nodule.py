@@ -12,9 +12,10 @@ from pydantic import Field
 from artifacts.errors import TrainingError
 from artifacts.examples import Examples
 from artifacts.trained import Trained
+from tasks.cut import SHOWN_BLOBS
 from tasks.stage import Compute, Progress, Tell, silent, stage, unheard
 from tasks.training.batches import CropBatches, counted
-from tasks.training.crops import MINED, ClassifierParams, arguments_of, as_in, card_of, gathered, input_of, score_of
+from tasks.training.crops import BLOB, MINED, ClassifierParams, arguments_of, as_in, card_of, gathered, input_of, score_of
 from tasks.training.losses import ClassLoss
 from tasks.training.parts import (
     about,
@@ -37,7 +38,7 @@ class TrainNoduleParams(ClassifierParams):
     monitor: Literal["auc", "f1", "recall"] = Field("auc", title="Best by", description="Which epoch's weights are kept")
 
 
-@stage("train-nodule", version=1, params=TrainNoduleParams, gpu=True)
+@stage("train-nodule", version=2, params=TrainNoduleParams, gpu=True)
 def train_nodule(
     examples: Sequence[Examples],
     start: Trained | None = None,
@@ -52,7 +53,7 @@ def train_nodule(
 
     start: a nodule classifier to go on from, with its network and input; none: from nothing.
 
-    Batches hold a share of nodules and, where a segmenter's own false lumps were mined, a share of those. TrainingError where a
+    Batches hold a share of nodules and, where a segmenter's own false lumps and blobs were mined, a share of those. TrainingError where a
     class has no crop, the loss is no longer a number, or what is kept in ``workspace`` is another network's.
     """
     scans = scans_of(examples)
@@ -66,7 +67,8 @@ def train_nodule(
     if start:
         params = as_in(params, start.card, table.spec)
     spec = input_of(table.spec, params)
-    kinds = [np.flatnonzero(k) for k in (positive, ~positive & (table.origin == MINED), ~positive & (table.origin != MINED))]
+    proposed = np.isin(table.origin, (MINED, BLOB))
+    kinds = [np.flatnonzero(k) for k in (positive, ~positive & proposed, ~positive & ~proposed)]
     shares = [params.positive_share, params.hard_share, 1 - params.positive_share - params.hard_share]
     batches = CropBatches(
         kinds,
@@ -93,5 +95,6 @@ def train_nodule(
     loss = ClassLoss(params.loss, params.smooth)
     how: dict[str, Any] = {"compute": compute, "workspace": workspace, "progress": progress, "tell": tell}
     rows = fitted(module, batches, loss, params, score=score, monitor=params.monitor, **how)
-    card = card_of("nodule", params, arguments, spec, about(scans, roles, params, batches, rows, compute.precision, start))
+    blobs = SHOWN_BLOBS if (table.origin == BLOB).any() else 0
+    card = card_of("nodule", params, arguments, spec, about(scans, roles, params, batches, rows, compute.precision, start), blobs)
     return as_artifact(card, module, rows, score, params.monitor, ["none", "nodule"])

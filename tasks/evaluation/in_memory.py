@@ -52,7 +52,7 @@ def screened(
     segmenter, nodule, malignancy = (networks[role] for role in ("segmenter", "nodule", "malignancy"))  # type: ignore[index]
     lungs = lung_mask or outline(volume)
     heat = segment(volume, lungs, network=segmenter)
-    lumps = group(volume, lungs, heat, GroupParams(threshold=segmenter.card.threshold))
+    lumps = group(volume, lungs, heat, GroupParams(threshold=segmenter.card.threshold, blobs=nodule.card.blobs))
     for_nodule, for_malignancy = (CropParams(spec=n.card.input.crop) for n in (nodule, malignancy))
     crops = crop(volume, lumps, params=for_nodule)
     nodule_scores = classify(crops, network=nodule)

@@ -22,12 +22,16 @@ from tasks.training.phantoms import TrainingSource
 DOUBT_MM = 4.0  # farther than its radius but not than this beyond it: neither the nodule nor surely something else
 
 
-def proposed(phantom: Phantom, segmenter: Network, threshold: float = 0.1) -> NDArray[np.float64]:
-    """``[n, 3]`` candidates (LPS mm) of the real stages, from a threshold lower than the line's: harder ones too."""
+def proposed(
+    phantom: Phantom, segmenter: Network, threshold: float, blobs: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """``[n, 3]`` candidates (LPS mm) of the real stages, from a threshold lower than the line's: harder ones too; and blobs."""
     lungs = outline(phantom.volume)
     heat = segment(phantom.volume, lungs, network=segmenter)
-    lumps = group(phantom.volume, lungs, heat, GroupParams(threshold=threshold))
-    return np.array([c.center_lps_mm for c in lumps.candidates], dtype=np.float64).reshape(-1, 3)
+    lumps = group(phantom.volume, lungs, heat, GroupParams(threshold=threshold, blobs=blobs))
+    places = np.array([c.center_lps_mm for c in lumps.candidates], dtype=np.float64).reshape(-1, 3)
+    blob = np.array([c.source == "blob" for c in lumps.candidates], bool)
+    return places[~blob], places[blob]
 
 
 def jittered(rng: np.random.Generator, phantom: Phantom, times: int) -> NDArray[np.float64]:

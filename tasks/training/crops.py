@@ -19,7 +19,7 @@ from tasks.training.pile import Pile
 from tasks.training.scoring import CropScore
 
 COLUMNS = ("label", "malignant", "origin", "diameter_mm", "rating", "risk")
-MINED = ORIGINS.index("mined")
+MINED, BLOB = ORIGINS.index("mined"), ORIGINS.index("blob")
 
 
 class ClassifierParams(TrainParams):
@@ -146,13 +146,16 @@ def score_of(seen: Table, table: Table, truth: NDArray[np.bool_], spec: InputSpe
     return CropScore(seen.hu, truth, spec, params.crop_zyx, seen.captions)
 
 
-def card_of(role: Role, params: ClassifierParams, arguments: dict[str, Any], spec: InputSpec, training: dict[str, Any]) -> Card:
+def card_of(
+    role: Role, params: ClassifierParams, arguments: dict[str, Any], spec: InputSpec, training: dict[str, Any], blobs: int = 0
+) -> Card:
     return Card(
         name=params.name,
         role=role,
         architecture=params.architecture,
         arguments=arguments,
         input=spec,
+        blobs=blobs,
         training=training,
         licence=params.licence,
         source=f"Trained by train-{role} of Hounsfield",

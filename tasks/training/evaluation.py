@@ -42,7 +42,8 @@ def screened(phantom: Phantom, networks: Mapping[Role, Network]) -> Outcome:
     volume = phantom.volume
     lungs = outline(volume)
     heat = segment(volume, lungs, network=networks["segmenter"])
-    lumps = group(volume, lungs, heat, GroupParams(threshold=networks["segmenter"].card.threshold))
+    segmenter, classifier = networks["segmenter"].card, networks["nodule"].card
+    lumps = group(volume, lungs, heat, GroupParams(threshold=segmenter.threshold, blobs=classifier.blobs))
     for_nodule, for_malignancy = (CropParams(spec=networks[role].card.input.crop) for role in ("nodule", "malignancy"))
     crops = crop(volume, lumps, params=for_nodule)
     nodule = classify(crops, network=networks["nodule"])
