@@ -69,7 +69,7 @@ class Card(BaseModel):
         0,
         ge=0,
         le=2000,
-        description="Nodule classifier: of the blobs in the lungs (tasks.blobs) so many are shown to it, beside lumps",
+        description="Nodule classifier: so many blobs of a scan (tasks.blobs) are shown to it beside the lumps",
     )
     training: dict[str, Any] = Field(default_factory=dict, description="Data, split, seeds, command, hardware, duration")
     metrics: dict[str, Any] = Field(default_factory=dict, description="What it scored on data it never saw, and how measured")

@@ -78,11 +78,8 @@ class Lumps:
         )
 
     def summary(self) -> dict[str, Any]:
-        return {
-            "lumps": len(self.lumps),
-            "candidates": len(self.candidates),
-            "blobs": sum(c.source == "blob" for c in self.candidates),
-        }
+        blobs = sum(c.source == "blob" for c in self.candidates)
+        return {"lumps": len(self.lumps), "candidates": len(self.candidates)} | ({"blobs": blobs} if blobs else {})
 
     def preview(self, inputs: Mapping[str, Any]) -> Preview:
         from artifacts.pictures import lumps_preview

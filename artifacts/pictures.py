@@ -107,8 +107,8 @@ def lumps_preview(lumps: Lumps, volume: Volume) -> Preview:
         by_lump.setdefault(c.lump_id, []).append(c)
     rows = [_lump_row(x, len(by_lump.get(x.id, ()))) for x in lumps.lumps[:ROWS_SHOWN]]
     headline = f"{len(lumps.lumps)} lumps, {len(lumps.candidates)} candidates"
-    if not lumps.lumps:
-        return Preview("no lump above the threshold", {}, {"Three planes": jpeg(three_planes(volume))})
+    if not lumps.candidates:
+        return Preview("no lump above the threshold, no blob", {}, {"Three planes": jpeg(three_planes(volume))})
     maps = []
     for cut in three_cuts(volume.geometry)[1:]:
         picture = Picture(volume.hu, Frame.whole(cut, 1.0))
@@ -121,14 +121,10 @@ def lumps_preview(lumps: Lumps, volume: Volume) -> Preview:
         for c in by_lump.get(x.id, ()):
             picture.ring(c.center_zyx, 0, OUTLINE, least_px=3)
         tiles.append(picture.marks(f"{x.id}: {x.volume_mm3:.0f} mm3", letters=False).image)
-    return Preview(
-        headline,
-        {f"Lumps{_first(len(rows), len(lumps.lumps))}": rows},
-        {
-            "All candidates; yellow: probability above 0.9": jpeg(montage(maps, 2)),
-            "Most suspicious lumps, 50 mm wide; rings: candidates": jpeg(montage(tiles, 4)),
-        },
-    )
+    pictures = {"All candidates; yellow: probability above 0.9": jpeg(montage(maps, 2))}
+    if tiles:
+        pictures["Most suspicious lumps, 50 mm wide; rings: candidates"] = jpeg(montage(tiles, 4))
+    return Preview(headline, {f"Lumps{_first(len(rows), len(lumps.lumps))}": rows}, pictures)
 
 
 def crops_preview(crops: Crops) -> Preview:

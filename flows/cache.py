@@ -197,7 +197,8 @@ class Cutting:
             made["patches"] = line(patch, volume=volume, lung_mask=lung_mask, truth=truth.for_patches())
         if "mined" in self.want and self.segmenter:
             heat_map = line(segment, volume=volume, lung_mask=lung_mask)
-            lumps = line(group, volume=volume, lung_mask=lung_mask, heat_map=heat_map, threshold=self._mining.threshold)
+            how = {"threshold": self._mining.threshold, "blobs": self._mining.blobs}
+            lumps = line(group, volume=volume, lung_mask=lung_mask, heat_map=heat_map, **how)
             made["mined"] = line(mine, volume=volume, lumps=lumps, truth=truth.for_crops())
         return made
 
@@ -230,7 +231,7 @@ class Cutting:
         if "patches" in self.want:
             total += patches.bytes_a_patch * patches.most(len(truth.nodules))
         if "mined" in self.want and self.segmenter:
-            total += self._mining.bytes_a_crop * self._mining.most
+            total += self._mining.bytes_a_crop * self._mining.most_crops
         return total
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -204,8 +205,10 @@ def _candidates(lumps: Lumps, f: Finding, said: list[Scores]) -> list[dict[str, 
 
     rows = []
     for i, c in enumerate(lumps.candidates):
-        if c.lump_id in f.lump_ids:
-            row: dict[str, Any] = {"candidate": i + 1, "lump": c.lump_id, "center_lps_mm": [round(v, 1) for v in c.center_lps_mm]}
+        blob = c.source == "blob" and math.dist(c.center_lps_mm, f.center_lps_mm) < f.long_axis_mm / 2
+        if blob or c.lump_id in f.lump_ids:
+            lump = "blob" if blob else c.lump_id
+            row: dict[str, Any] = {"candidate": i + 1, "lump": lump, "center_lps_mm": [round(v, 1) for v in c.center_lps_mm]}
             row["p_segment"] = round(float(c.probability), 3)
             for scores in said:
                 p = float(scores.probability[i])

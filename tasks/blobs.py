@@ -1,99 +1,89 @@
 """Blobs: small bright round places in the lungs, told from vessels by their curvature alone; no network is asked.
 
-A network that looks at slices overlooks nodules of a few millimetres on a vessel. A filter of the second derivatives sees them: a
-blob is convex along all three axes, a vessel along two. It proposes far too many; a classifier that has learnt on blobs tells them.
+A network that looks at slices overlooks nodules of a few millimetres on a vessel. A filter of second derivatives sees them: a
+blob falls off along all three axes, a vessel along two. It proposes far too many, for a classifier that has learnt to tell them.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import combinations, product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from artifacts.geometry import Geometry
 from artifacts.lungmask import LungMask
 from artifacts.volume import Volume
 from tasks.peaks import apart
 
 GRID_MM = 1.0
-MOST_VOXELS = 250_000_000  # of the grid; a larger box gets coarser ones
-SCALES_MM = (1.2, 1.7, 2.4)  # sigma: a ball of diameter d answers most at d / (2 sqrt 3), so 4 to 8 mm
+MOST_VOXELS = 250_000_000  # of the grid: a larger box gets coarser ones
+SCALES_MM = (1.2, 1.7, 2.4)  # sigma: a ball answers most where its diameter is 2 sqrt(3) times that, so 4 to 8 mm
 WINDOW_HU = (-1000.0, 200.0)
-BEYOND_MM = 1.0  # beyond the outline: nodules on the pleura
-LEAST_HU = 60.0  # sigma^2 times the Laplacian; noise is below
+BEYOND_MM = 1.0  # the outline: nodules on the pleura
+LEAST_HU = 60.0  # sigma^2 times the Laplacian; lower is noise
 APART_MM = 4.0
 
+Places = NDArray[np.float64]
+Heights = NDArray[np.float32]
 
-def blobs(volume: Volume, lung_mask: LungMask, most: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Up to ``most`` blobs in the outlined lungs, the clearest first: float64 ``[n, 3]`` z, y, x in voxels, and radii in mm.
 
-    A blob is a maximum of the Laplacian of Gaussian (Lindeberg, 1998), at one of three scales, where all three eigenvalues of the
-    Hessian are negative; it is the clearer the larger l3^2 / |l1|, l3 the one nearest to zero (Li, Sone and Doi, 2003).
+def blobs(volume: Volume, lung_mask: LungMask, most: int) -> tuple[Places, NDArray[np.float64]]:
+    """Up to ``most`` blobs in the outlined lungs, the clearest first: ``[n, 3]`` z, y, x in voxels, and radii ``[n]`` in mm.
+
+    Clear is where l3^2 / |l1| is high at one of three scales, l1 <= l2 <= l3 < 0 the eigenvalues of the Hessian (the dot filter
+    of Li, Sone and Doi, Medical Physics 30, 2003): in a ball as high as its contrast, in a tube, where l3 is nearly 0, low.
     """
-    grid = _Grid.of(volume, lung_mask)
-    if grid is None or not most:
+    grid = _grid(volume, lung_mask) if most else None
+    if grid is None:
         return np.zeros((0, 3)), np.zeros(0)
     found = [_maxima(grid, sigma) for sigma in SCALES_MM]
-    places, clear = np.concatenate([p for p, _ in found]), np.concatenate([c for _, c in found])
+    places, clear = (np.concatenate(each) for each in zip(*found, strict=True))
     radii = np.repeat(np.sqrt(3) * np.array(SCALES_MM), [len(c) for _, c in found])
     first = np.argsort(-clear, kind="stable")[: 20 * most]
     first = first[apart(places[first] * grid.step_mm, np.zeros(len(first), np.intp), APART_MM)][:most]
-    return grid.zyx(places[first]), radii[first]
+    return (places[first] + 0.5) / grid.zoom - 0.5 + grid.low, radii[first]
 
 
+@dataclass(frozen=True)
 class _Grid:
-    """The lungs' box at ``GRID_MM``: hu float32 ``[z, y, x]``, inside bool."""
+    """The lungs' box with cubic voxels: hu float32 and inside bool ``[z, y, x]``; low and zoom: where it lies in the scan."""
 
-    def __init__(
-        self, hu: NDArray[np.float32], inside: NDArray[np.bool_], low: NDArray[np.int_], zoom: NDArray[np.float64], step: float
-    ):
-        self.hu, self.inside, self.low, self.zoom, self.step_mm = hu, inside, low, zoom, step
-
-    @classmethod
-    def of(cls, volume: Volume, lung_mask: LungMask) -> _Grid | None:
-        import torch
-        from scipy.ndimage import binary_dilation
-
-        box = _box(lung_mask.labels > 0, volume.geometry)
-        if box is None:
-            return None
-        spacing = np.array(volume.geometry.spacing_zyx)
-        hu = np.clip(volume.hu[box], *WINDOW_HU).astype(np.float32)
-        mm = np.array(hu.shape) * spacing
-        step = max(GRID_MM, float(np.cbrt(mm.prod() / MOST_VOXELS)))
-        shape = tuple(int(n) for n in np.maximum(np.rint(mm / step), 1))
-        lungs = (lung_mask.labels[box] > 0).astype(np.float32)
-
-        def resampled(a: NDArray[np.float32]) -> NDArray[np.float32]:
-            made: NDArray[np.float32] = torch.nn.functional.interpolate(torch.from_numpy(a)[None, None], shape, mode="trilinear")[
-                0, 0
-            ].numpy()
-            return made
-
-        inside = binary_dilation(resampled(lungs) > 0.5, iterations=max(1, round(BEYOND_MM / step)))
-        return cls(resampled(hu), inside, np.array([s.start for s in box]), np.array(shape) / hu.shape, step)
-
-    def zyx(self, places: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Voxels of the scan."""
-        return np.asarray((places + 0.5) / self.zoom - 0.5 + self.low)
+    hu: Heights
+    inside: NDArray[np.bool_]
+    step_mm: float
+    low: NDArray[np.int_]
+    zoom: NDArray[np.float64]
 
 
-def _box(lungs: NDArray[np.bool_], geometry: Geometry) -> tuple[slice, ...] | None:
-    """Around the lungs, with room for the largest scale."""
+def _grid(volume: Volume, lung_mask: LungMask) -> _Grid | None:
+    """None where no lung is outlined."""
+    import torch
+    from scipy.ndimage import binary_dilation
+    from torch.nn.functional import interpolate
+
+    lungs, spacing = lung_mask.labels > 0, np.array(volume.geometry.spacing_zyx)
     if not lungs.any():
         return None
-    low, high = [], []
-    for axis in range(3):
-        along = np.flatnonzero(lungs.any(axis=tuple(a for a in range(3) if a != axis)))
-        room = int(np.ceil(3 * SCALES_MM[-1] / geometry.spacing_zyx[axis]))
-        low.append(max(0, int(along[0]) - room))
-        high.append(min(lungs.shape[axis], int(along[-1]) + 1 + room))
-    return tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    room = np.ceil(3 * SCALES_MM[-1] / spacing).astype(int)
+    along = [np.flatnonzero(lungs.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    low = np.maximum([a[0] for a in along] - room, 0)
+    high = np.minimum([a[-1] + 1 for a in along] + room, lungs.shape)
+    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    mm = (high - low) * spacing
+    step = max(GRID_MM, float(np.cbrt(mm.prod() / MOST_VOXELS)))
+    shape = tuple(int(n) for n in np.maximum(np.rint(mm / step), 1))
+
+    def resampled(voxels: NDArray[np.float32]) -> Heights:
+        return np.asarray(interpolate(torch.from_numpy(voxels)[None, None], shape, mode="trilinear")[0, 0].numpy())
+
+    inside = binary_dilation(resampled(lungs[box].astype(np.float32)) > 0.5, iterations=max(1, round(BEYOND_MM / step)))
+    hu = resampled(np.clip(volume.hu[box], *WINDOW_HU).astype(np.float32))
+    return _Grid(hu, inside, step, low, np.array(shape) / (high - low))
 
 
-def _maxima(grid: _Grid, sigma_mm: float) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Places ``[n, 3]`` on the grid and how clear they are."""
+def _maxima(grid: _Grid, sigma_mm: float) -> tuple[NDArray[np.intp], Heights]:
+    """Places ``[n, 3]`` on the grid, and how clear the blob in each is."""
     from scipy.ndimage import gaussian_filter
 
     sigma = sigma_mm / grid.step_mm
@@ -102,26 +92,25 @@ def _maxima(grid: _Grid, sigma_mm: float) -> tuple[NDArray[np.intp], NDArray[np.
     inner = np.zeros_like(grid.inside)
     inner[1:-1, 1:-1, 1:-1] = grid.inside[1:-1, 1:-1, 1:-1]
     at = np.flatnonzero(inner)
-    second = []
-    for step in strides:  # a blob is convex along every axis
-        along = flat[at + step] + flat[at - step] - 2 * flat[at]
-        convex = along < 0
-        at, second = at[convex], [d[convex] for d in (*second, along)]
-    mixed = [flat[at + a + b] + flat[at - a - b] - flat[at + a - b] - flat[at - a + b] for a, b in combinations(strides, 2)]
-    weakest, strongest = _extreme_eigenvalues(sigma**2 * np.stack([*second, *(m / 4 for m in mixed)]))
-    clear = np.where((weakest < 0) & (sigma**2 * sum(second) < -LEAST_HU), weakest**2 / -strongest, 0)
+    straight: list[Heights] = []
+    for step in strides:  # most voxels fall out here
+        second = flat[at + step] + flat[at - step] - 2 * flat[at]
+        falls = second < 0
+        at, straight = at[falls], [d[falls] for d in (*straight, second)]
+    mixed = [(flat[at + a + b] + flat[at - a - b] - flat[at + a - b] - flat[at - a + b]) / 4 for a, b in combinations(strides, 2)]
+    weakest, strongest = _outer_eigenvalues(np.float32(sigma**2) * np.stack([*straight, *mixed]))
+    blob = (weakest < 0) & (-(sigma**2) * np.sum(straight, axis=0) > LEAST_HU)
+    at, clear = at[blob], weakest[blob] ** 2 / -strongest[blob]
     dense = np.zeros_like(flat)
     dense[at] = clear
-    for step in product((-1, 0, 1), repeat=3):
-        around = int(np.array(step) @ strides)
-        if around:
-            kept = (clear > 0) & (clear >= dense[at + around])
-            at, clear = at[kept], clear[kept]
+    for around in product((-1, 0, 1), repeat=3):
+        highest = clear >= dense[at + int(np.array(around) @ strides)]
+        at, clear = at[highest], clear[highest]
     return np.stack(np.unravel_index(at, hu.shape), axis=1), clear
 
 
-def _extreme_eigenvalues(hessian: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The highest and lowest eigenvalue of ``[zz, yy, xx, zy, zx, yx]`` (Smith, 1961)."""
+def _outer_eigenvalues(hessian: Heights) -> tuple[Heights, Heights]:
+    """Highest and lowest of each symmetric matrix ``[zz, yy, xx, zy, zx, yx]`` (Smith, Communications of the ACM, 1961)."""
     zz, yy, xx, zy, zx, yx = hessian
     mean = (zz + yy + xx) / 3
     a, b, c = zz - mean, yy - mean, xx - mean

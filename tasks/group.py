@@ -72,7 +72,7 @@ class GroupParams(Params):
         ge=0,
         le=2000,
         title="Blobs",
-        description="Small round places that a filter proposes beside the lumps, at most; empty: as the nodule classifier's card says (0 without one)",
+        description="Small round places proposed beside the lumps, at most; empty: as the nodule classifier's card says",
     )
 
 

@@ -1,4 +1,4 @@
-"""mine: crops of what a segmenter proposes: its own false lumps, the hardest negatives, and the nodules that it found."""
+"""mine: crops of what a segmenter and the blob filter propose: false ones, the hardest negatives, and the nodules they found."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from artifacts.examples import ORIGINS, Examples
 from artifacts.lumps import Lumps
 from artifacts.rows import Layout
 from artifacts.volume import Volume
-from tasks.cut import TRAINED_ON, CutParams, examples_at
+from tasks.cut import SHOWN_BLOBS, TRAINED_ON, CutParams, examples_at
 from tasks.stage import Params, stage
 from tasks.training.truth import Truth
 
@@ -27,8 +27,9 @@ class MineParams(Params):
         description="Of the group stage while mining; lower than in screening: harder ones too",
     )
     most: int = Field(
-        60, ge=1, le=100_000, title="Most of a scan", description="Proposals kept of a scan at most, the most probable first"
+        60, ge=1, le=100_000, title="Most of a scan", description="Lumps' places kept of a scan at most, the most probable first"
     )
+    blobs: int = Field(SHOWN_BLOBS, ge=0, le=2000, title="Blobs", description="Blobs kept of a scan at most, the clearest first")
     doubt_mm: float = Field(
         4.0,
         ge=0.0,
@@ -40,16 +41,25 @@ class MineParams(Params):
     layout: Layout = Field("hdf5", title="File format", description="HDF5 with one chunk a crop, or Zarr shards; the same crops")
 
     @property
+    def most_crops(self) -> int:
+        return self.most + self.blobs
+
+    @property
     def bytes_a_crop(self) -> int:
         return 2 * int(np.prod(self.spec.shape_zyx))
 
 
-@stage("mine", version=1, params=MineParams)
+@stage("mine", version=2, params=MineParams)
 def mine(volume: Volume, lumps: Lumps, truth: Truth, params: MineParams = MineParams()) -> Examples:
-    """The proposals' crops with their truth, most probable first; those beside a nodule or in an excluded finding left out."""
-    ranked = sorted(lumps.candidates, key=lambda c: -c.probability)
-    centers = np.array([c.center_lps_mm for c in ranked], np.float64).reshape(-1, 3)
-    _, sure = truth.which(centers, params.doubt_mm)
-    kept = centers[sure][: params.most]
-    places = [(ORIGINS.index("mined"), p) for p in kept]
+    """The proposals' crops with their truth; those beside a nodule or in an excluded finding left out.
+
+    What lies in lumps comes first, the most probable first; then the blobs.
+    """
+    lump = sorted((c for c in lumps.candidates if c.source != "blob"), key=lambda c: -c.probability)
+    blob = [c for c in lumps.candidates if c.source == "blob"]
+    places = []
+    for origin, proposed, most in (("mined", lump, params.most), ("blob", blob, params.blobs)):
+        centers = np.array([c.center_lps_mm for c in proposed], np.float64).reshape(-1, 3)
+        _, sure = truth.which(centers, params.doubt_mm)
+        places += [(ORIGINS.index(origin), p) for p in centers[sure][:most]]
     return examples_at(volume, truth, places, CutParams(spec=params.spec, doubt_mm=params.doubt_mm, layout=params.layout))

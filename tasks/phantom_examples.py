@@ -40,7 +40,7 @@ class PhantomExamplesParams(Params):
 def phantom_examples(
     phantom: TrainingSource, segmenter: Trained | None = None, *, params: PhantomExamplesParams = PhantomExamplesParams()
 ) -> Examples:
-    """Crops at every nodule, beside its centre, at every mimic, at bright places, at what ``segmenter`` proposes, and at blobs."""
+    """Crops at every nodule and beside its centre, at mimics and bright places, at what ``segmenter`` proposes, and at blobs."""
     made = phantom.phantom
     rng = np.random.default_rng([2, phantom.seed])
     centers = np.array([n.center_lps_mm for n in made.nodules]).reshape(-1, 3)

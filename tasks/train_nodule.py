@@ -53,8 +53,8 @@ def train_nodule(
 
     start: a nodule classifier to go on from, with its network and input; none: from nothing.
 
-    Batches hold a share of nodules and, where a segmenter's own false lumps and blobs were mined, a share of those. TrainingError where a
-    class has no crop, the loss is no longer a number, or what is kept in ``workspace`` is another network's.
+    Batches hold a share of nodules and, where a segmenter's own false lumps and blobs were mined, a share of those. TrainingError
+    where a class has no crop, the loss is no longer a number, or what is kept in ``workspace`` is another network's.
     """
     scans = scans_of(examples)
     roles = roles_of(scans, params.left_out_fold)
@@ -95,6 +95,6 @@ def train_nodule(
     loss = ClassLoss(params.loss, params.smooth)
     how: dict[str, Any] = {"compute": compute, "workspace": workspace, "progress": progress, "tell": tell}
     rows = fitted(module, batches, loss, params, score=score, monitor=params.monitor, **how)
-    blobs = SHOWN_BLOBS if (table.origin == BLOB).any() else 0
+    blobs = SHOWN_BLOBS if (table.origin == BLOB).any() else start.card.get("blobs", 0) if start else 0
     card = card_of("nodule", params, arguments, spec, about(scans, roles, params, batches, rows, compute.precision, start), blobs)
     return as_artifact(card, module, rows, score, params.monitor, ["none", "nodule"])

@@ -52,7 +52,7 @@ def named(examples):
 def test_each_nodule_on_and_off_its_centre_and_negatives_up_to_the_cap():
     made = cut(*scan(), CutParams(jittered=3, negatives=25))
     names = named(made)
-    assert [int((names == o).sum()) for o in ORIGINS] == [2, 6, 0, 25, 0]
+    assert [int((names == o).sum()) for o in ORIGINS] == [2, 6, 0, 25, 0, 0]
     assert made.label.tolist() == [1] * 8 + [0] * 25
     assert made.nodule[:8].tolist() == [0, 1, 0, 0, 0, 1, 1, 1]
     assert made.malignant.tolist() == [1, 0, 1, 1, 1, 0, 0, 0] + [-1] * 25
@@ -122,6 +122,9 @@ def test_proposals_of_a_segmenter_are_labelled_most_probable_first():
     assert made.label.tolist() == [1, 0, 0]  # the last of the places lies beside a nodule: in doubt
     assert made.centers_lps_mm.tolist() == [list(CENTERS[1]), [30.0, 30.0, 0.0], [-30.0, -30.0, 10.0]]
     assert len(mine(volume, lumps, truth, MineParams(most=2))) == 2
+    lumps.candidates.insert(0, Candidate(0, "blob", tuple(GRID.zyx_from_lps_mm((10.0, 0.0, 9.0))), (10.0, 0.0, 9.0), 2.0, 0.0))
+    assert named(mine(volume, lumps, truth, MineParams(most=2))).tolist() == ["mined", "mined", "blob"]
+    assert named(mine(volume, lumps, truth, MineParams(most=2, blobs=0))).tolist() == ["mined", "mined"]
 
 
 # -- patches and masks -----------------------------------------------------------------------------------------------------------

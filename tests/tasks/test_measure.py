@@ -10,7 +10,7 @@ import pytest
 
 from artifacts.findings import Findings
 from artifacts.geometry import Geometry
-from artifacts.lumps import Candidate, Lumps
+from artifacts.lumps import NO_LUMP, Candidate, Lumps
 from artifacts.lungmask import LungMask
 from artifacts.scores import Scores
 from artifacts.volume import Series, SourceSlice, Volume
@@ -203,6 +203,12 @@ def test_a_candidate_in_empty_lung_or_at_the_corner_still_is_a_finding() -> None
     found = measured(volume, mask, [(30, 30, 30), (0, 0, 0)], [0.9, 0.8], radius=3.0)
     assert [np.count_nonzero(found.labels == k) > 0 for k in (1, 2)] == [True, True]
     assert found.findings[0].diameter_mm == pytest.approx(6, abs=1)
+
+
+def test_a_finding_of_blobs_alone_is_of_no_lump() -> None:
+    volume, mask = scene([((30, 30, 30), 5, SOFT_HU)])
+    assert measured(volume, mask, [(30, 30, 30)], lumps=[NO_LUMP]).findings[0].lump_ids == ()
+    assert measured(volume, mask, [(30, 30, 30), (31, 30, 30)], lumps=[NO_LUMP, 4]).findings[0].lump_ids == (4,)
 
 
 def test_a_score_not_asked_for_is_none() -> None:
