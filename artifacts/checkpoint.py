@@ -50,6 +50,21 @@ class InputSpec(BaseModel):
     kernel: Literal["sharp", "soft", "any"] = Field("any", description="Reconstruction kernel to prefer among a study's series")
 
 
+class Blobs(BaseModel):
+    """The places in a scan that a filter proposes to a classifier (``tasks.blobs``)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    shown: int = Field(80, ge=1, le=2000, description="So many of a scan, the clearest")
+    odds: float = Field(
+        0.25, gt=0, le=1, description="Of a nodule there, against a lump that looks the same: the segmenter did not call it"
+    )
+
+    def weighed(self, p: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities of looks alone -> of a blob with these looks."""
+        return np.asarray(self.odds * p / (self.odds * p + 1 - p))
+
+
 class Card(BaseModel):
     """A checkpoint's card. ``training`` and ``metrics`` are for people; the rest configures inference."""
 
@@ -65,12 +80,7 @@ class Card(BaseModel):
     temperature: float = Field(
         1.0, ge=0.05, le=20, description="Classifiers: logits are divided by this, so that probabilities are shares (Guo, 2017)"
     )
-    blobs: int = Field(
-        0,
-        ge=0,
-        le=2000,
-        description="Nodule classifier: so many blobs of a scan (tasks.blobs) are shown to it beside the lumps",
-    )
+    blobs: Blobs | None = Field(None, description="Nodule classifier: what it is shown beside lumps; none: nothing")
     training: dict[str, Any] = Field(default_factory=dict, description="Data, split, seeds, command, hardware, duration")
     metrics: dict[str, Any] = Field(default_factory=dict, description="What it scored on data it never saw, and how measured")
     licence: str
@@ -88,13 +98,15 @@ class Checkpoint:
     def digest(self) -> str:
         """Of the weights' bytes and of what the card says about inference: goes into every key.
 
-        A segmenter's threshold is not in it, nor are a classifier's blobs: they are parameters of what proposes candidates.
+        A segmenter's threshold is not in it: it is a parameter of what groups the heat map, which stays the same.
         """
         decides = {"role", "architecture", "arguments", "input", "positive_class"} | (
             {"threshold"} if self.card.role != "segmenter" else set()
         )
         if self.card.temperature != 1:  # 1 changes nothing, and is what cards without one mean
             decides |= {"temperature"}
+        if self.card.blobs:
+            decides |= {"blobs"}
         about = self.card.model_dump(mode="json", include=decides)
         h = hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=16)
         h.update(self.path.read_bytes())

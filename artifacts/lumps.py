@@ -60,6 +60,11 @@ class Lumps:
         """``[n, 3]`` of the candidates."""
         return np.array([c.center_zyx for c in self.candidates], dtype=np.float64).reshape(-1, 3)
 
+    @property
+    def is_blob(self) -> NDArray[np.bool_]:
+        """``[n]`` of the candidates."""
+        return np.array([c.source == "blob" for c in self.candidates], dtype=bool)
+
     def write(self, folder: Path) -> None:
         meta = {
             "geometry": self.geometry.to_dict(),
@@ -78,7 +83,7 @@ class Lumps:
         )
 
     def summary(self) -> dict[str, Any]:
-        blobs = sum(c.source == "blob" for c in self.candidates)
+        blobs = int(self.is_blob.sum())
         return {"lumps": len(self.lumps), "candidates": len(self.candidates)} | ({"blobs": blobs} if blobs else {})
 
     def preview(self, inputs: Mapping[str, Any]) -> Preview:

@@ -63,7 +63,7 @@ def findings_line(line: Runner, scan: Source, weights: Mapping[Role, Checkpoint]
     heat_map = line(segment, volume=volume, lung_mask=lung_mask)
     lumps = line(group, volume=volume, lung_mask=lung_mask, heat_map=heat_map, **told("group"))
     crops = line(crop, volume=volume, lumps=lumps, **told("crop"))
-    nodule_scores = line(classify, crops=crops)
+    nodule_scores = line(classify, crops=crops, lumps=lumps)
     if told(GRADE_CROP) != told("crop"):
         crops = line(crop, slot=GRADE_CROP, volume=volume, lumps=lumps, **told(GRADE_CROP))
     malignancy_scores = line(grade, crops=crops, nodule_scores=nodule_scores)
@@ -81,7 +81,8 @@ def findings_line(line: Runner, scan: Source, weights: Mapping[Role, Checkpoint]
 def filled_in(slot: str, weights: Mapping[Role, Checkpoint], series_choice: str = "") -> dict[str, Any]:
     """The parameters that the flow fills in where nobody chose them: from the networks' cards, and why this series."""
     if slot == "group":
-        return {"threshold": weights["segmenter"].card.threshold, "blobs": weights["nodule"].card.blobs}
+        blobs = weights["nodule"].card.blobs
+        return {"threshold": weights["segmenter"].card.threshold, "blobs": blobs.shown if blobs else 0}
     if slot in ("crop", GRADE_CROP):
         return {"spec": crop_spec(weights["nodule" if slot == "crop" else "malignancy"].card)}
     return {"series_choice": series_choice} if slot == "report" else {}

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from artifacts.checkpoint import tempered
 from artifacts.crops import Crops
+from artifacts.lumps import Lumps
 from artifacts.scores import Scores
 from tasks.nets import Network
 from tasks.nets.judging import HALF_TURNS_ZYX, probabilities
@@ -24,9 +25,10 @@ class ClassifyParams(Params):
     doubt_below: float = Field(1.0, ge=0, le=1, description="... up to here; equal bounds: no candidate is turned")
 
 
-@stage("classify", version=3, params=ClassifyParams, network="nodule", gpu=True)
+@stage("classify", version=4, params=ClassifyParams, network="nodule", gpu=True)
 def classify(
     crops: Crops,
+    lumps: Lumps | None = None,
     *,
     params: ClassifyParams = ClassifyParams(),
     network: Network,
@@ -34,6 +36,7 @@ def classify(
 ) -> Scores:
     """The nodule probability of every crop; where it is in doubt, the mean over the crop's four half-turns.
 
+    lumps: what the crops were cut from. The odds of a blob among its candidates are those of its looks times what the card says.
     WeightsError where the crops are not what the classifier's card asks for.
     """
     everyone = np.arange(len(crops.hu))
@@ -46,6 +49,8 @@ def classify(
         )
         p[doubtful] = (p[doubtful] + (len(HALF_TURNS_ZYX) - 1) * others) / len(HALF_TURNS_ZYX)
         flips[doubtful] = len(HALF_TURNS_ZYX)
+    if lumps and network.card.blobs:
+        p[lumps.is_blob] = network.card.blobs.weighed(p[lumps.is_blob])
     progress(1.0)
     p = tempered(p, network.card.temperature).astype(np.float32)
     return Scores("nodule", p, flips, network.card.threshold)

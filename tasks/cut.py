@@ -19,7 +19,6 @@ from tasks.training.truth import Truth
 
 BRIGHT_HU = -500
 MOST_OFF_MM = 3.0
-SHOWN_BLOBS = 100  # of a scan, to a classifier
 TRAINED_ON = CropSpec(shape_zyx=(32, 32, 32), spacing_zyx_mm=(1.0, 1.0, 1.0), border="pad")
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
-from artifacts.checkpoint import CropSpec
+from artifacts.checkpoint import Blobs, CropSpec
 from artifacts.examples import ORIGINS, Examples
 from artifacts.lumps import Lumps
 from artifacts.rows import Layout
 from artifacts.volume import Volume
-from tasks.cut import SHOWN_BLOBS, TRAINED_ON, CutParams, examples_at
+from tasks.cut import TRAINED_ON, CutParams, examples_at
 from tasks.stage import Params, stage
 from tasks.training.truth import Truth
 
@@ -29,7 +29,7 @@ class MineParams(Params):
     most: int = Field(
         60, ge=1, le=100_000, title="Most of a scan", description="Lumps' places kept of a scan at most, the most probable first"
     )
-    blobs: int = Field(SHOWN_BLOBS, ge=0, le=2000, title="Blobs", description="Blobs kept of a scan at most, the clearest first")
+    blobs: int = Field(Blobs().shown, ge=0, le=2000, title="Blobs", description="Blobs kept of a scan, the clearest first")
     doubt_mm: float = Field(
         4.0,
         ge=0.0,

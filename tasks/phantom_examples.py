@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
-from artifacts.checkpoint import CropSpec
+from artifacts.checkpoint import Blobs, CropSpec
 from artifacts.examples import ORIGINS, Examples
 from artifacts.trained import Trained
-from tasks.cut import SHOWN_BLOBS
 from tasks.stage import Params, stage
 from tasks.training.candidates import bright_places, cut_examples, jittered, mimic_places, proposed
 from tasks.training.phantoms import TrainingSource
@@ -29,7 +28,11 @@ class PhantomExamplesParams(Params):
         150, ge=0, le=10_000, title="Mined", description="Most of what the segmenter proposes, most probable first"
     )
     blobs: int = Field(
-        SHOWN_BLOBS, ge=0, le=2000, title="Blobs", description="Blobs among what is proposed, the clearest; with a segmenter only"
+        Blobs().shown,
+        ge=0,
+        le=2000,
+        title="Blobs",
+        description="Blobs of what is proposed, the clearest; with a segmenter only",
     )
     threshold: float = Field(
         0.1, ge=0.05, le=0.95, title="Threshold", description="Of the segmenter; lower than the line's: harder"

@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
+from artifacts.checkpoint import Blobs
 from artifacts.errors import TrainingError
 from artifacts.examples import Examples
 from artifacts.trained import Trained
-from tasks.cut import SHOWN_BLOBS
 from tasks.stage import Compute, Progress, Tell, silent, stage, unheard
 from tasks.training.batches import CropBatches, counted
 from tasks.training.crops import BLOB, MINED, ClassifierParams, arguments_of, as_in, card_of, gathered, input_of, score_of
@@ -95,6 +95,8 @@ def train_nodule(
     loss = ClassLoss(params.loss, params.smooth)
     how: dict[str, Any] = {"compute": compute, "workspace": workspace, "progress": progress, "tell": tell}
     rows = fitted(module, batches, loss, params, score=score, monitor=params.monitor, **how)
-    blobs = SHOWN_BLOBS if (table.origin == BLOB).any() else start.card.get("blobs", 0) if start else 0
+    blobs = Blobs() if (table.origin == BLOB).any() else None
+    if start and not blobs and start.card.get("blobs"):
+        blobs = Blobs.model_validate(start.card["blobs"])
     card = card_of("nodule", params, arguments, spec, about(scans, roles, params, batches, rows, compute.precision, start), blobs)
     return as_artifact(card, module, rows, score, params.monitor, ["none", "nodule"])

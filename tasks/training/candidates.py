@@ -30,8 +30,7 @@ def proposed(
     heat = segment(phantom.volume, lungs, network=segmenter)
     lumps = group(phantom.volume, lungs, heat, GroupParams(threshold=threshold, blobs=blobs))
     places = np.array([c.center_lps_mm for c in lumps.candidates], dtype=np.float64).reshape(-1, 3)
-    blob = np.array([c.source == "blob" for c in lumps.candidates], bool)
-    return places[~blob], places[blob]
+    return places[~lumps.is_blob], places[lumps.is_blob]
 
 
 def jittered(rng: np.random.Generator, phantom: Phantom, times: int) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from artifacts.checkpoint import Card, CropSpec, InputSpec, Role
+from artifacts.checkpoint import Blobs, Card, CropSpec, InputSpec, Role
 from artifacts.errors import TrainingError
 from artifacts.examples import ORIGINS, Examples
 from tasks.training.losses import ClassificationLoss
@@ -147,7 +147,12 @@ def score_of(seen: Table, table: Table, truth: NDArray[np.bool_], spec: InputSpe
 
 
 def card_of(
-    role: Role, params: ClassifierParams, arguments: dict[str, Any], spec: InputSpec, training: dict[str, Any], blobs: int = 0
+    role: Role,
+    params: ClassifierParams,
+    arguments: dict[str, Any],
+    spec: InputSpec,
+    training: dict[str, Any],
+    blobs: Blobs | None = None,
 ) -> Card:
     return Card(
         name=params.name,

@@ -43,10 +43,11 @@ def screened(phantom: Phantom, networks: Mapping[Role, Network]) -> Outcome:
     lungs = outline(volume)
     heat = segment(volume, lungs, network=networks["segmenter"])
     segmenter, classifier = networks["segmenter"].card, networks["nodule"].card
-    lumps = group(volume, lungs, heat, GroupParams(threshold=segmenter.threshold, blobs=classifier.blobs))
+    shown = classifier.blobs.shown if classifier.blobs else 0
+    lumps = group(volume, lungs, heat, GroupParams(threshold=segmenter.threshold, blobs=shown))
     for_nodule, for_malignancy = (CropParams(spec=networks[role].card.input.crop) for role in ("nodule", "malignancy"))
     crops = crop(volume, lumps, params=for_nodule)
-    nodule = classify(crops, network=networks["nodule"])
+    nodule = classify(crops, lumps, network=networks["nodule"])
     if for_malignancy != for_nodule:
         crops = crop(volume, lumps, params=for_malignancy)
     malignancy = grade(crops, nodule, network=networks["malignancy"])
