@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from artifacts.lungmask import LungMask
 from artifacts.volume import Volume
+from tasks.balls import box_of
 from tasks.peaks import apart
 
 GRID_MM = 1.0
@@ -65,12 +66,9 @@ def _grid(volume: Volume, lung_mask: LungMask) -> _Grid | None:
     lungs, spacing = lung_mask.labels > 0, np.array(volume.geometry.spacing_zyx)
     if not lungs.any():
         return None
-    room = np.ceil(3 * SCALES_MM[-1] / spacing).astype(int)
-    along = [np.flatnonzero(lungs.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    low = np.maximum([a[0] for a in along] - room, 0)
-    high = np.minimum([a[-1] + 1 for a in along] + room, lungs.shape)
-    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-    mm = (high - low) * spacing
+    box = box_of(lungs, tuple(int(np.ceil(3 * SCALES_MM[-1] / d)) for d in spacing))
+    extent = np.array([s.stop - s.start for s in box])
+    mm = extent * spacing
     step = max(GRID_MM, float(np.cbrt(mm.prod() / MOST_VOXELS)))
     shape = tuple(int(n) for n in np.maximum(np.rint(mm / step), 1))
 
@@ -79,7 +77,7 @@ def _grid(volume: Volume, lung_mask: LungMask) -> _Grid | None:
 
     inside = binary_dilation(resampled(lungs[box].astype(np.float32)) > 0.5, iterations=max(1, round(BEYOND_MM / step)))
     hu = resampled(np.clip(volume.hu[box], *WINDOW_HU).astype(np.float32))
-    return _Grid(hu, inside, step, low, np.array(shape) / (high - low))
+    return _Grid(hu, inside, step, np.array([s.start for s in box]), np.array(shape) / extent)
 
 
 def _maxima(grid: _Grid, sigma_mm: float) -> tuple[NDArray[np.intp], Heights]:

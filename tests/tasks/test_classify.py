@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from artifacts.checkpoint import read_checkpoint
+from artifacts.checkpoint import Blobs, read_checkpoint
 from artifacts.crops import Crops
 from artifacts.errors import WeightsError
+from artifacts.geometry import Geometry
+from artifacts.lumps import NO_LUMP, Candidate, Lumps
 from artifacts.scores import Scores
 from tasks.classify import ClassifyParams, classify
 from tasks.grade import GradeParams, grade
@@ -165,6 +167,19 @@ def test_golden_values_of_the_published_classifiers(book, luna_chunks):
     malignant = grade(crops, nodule, params=GradeParams(flips=False), network=load_network(read_checkpoint(book, "malignancy")))
     assert malignant.probability[truth < 2] == pytest.approx([0.197855, 0.862082, 0.647134, 0.055444], abs=2e-4)
     assert np.isnan(malignant.probability[truth == 2]).all()
+
+
+def test_the_odds_of_a_blob_are_what_the_card_says_and_those_of_a_lump_are_its_looks():
+    network, crops = made_classifier(), made_crops(3)
+    origin, grid = (0.0, 0.0, 0.0), Geometry((8, 8, 8), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+    places = [Candidate(1, "center", origin, origin, 2.0, 0.9), *2 * [Candidate(NO_LUMP, "blob", origin, origin, 2.0, 0.0)]]
+    lumps = Lumps([], places, grid)
+    plain = classify(crops, lumps, network=network).probability
+    network.card = network.card.model_copy(update={"blobs": Blobs(odds=0.25)})
+    weighed = classify(crops, lumps, network=network).probability
+    assert weighed[0] == plain[0]
+    assert (weighed / (1 - weighed))[1:] == pytest.approx(0.25 * (plain / (1 - plain))[1:], rel=1e-5)
+    assert classify(crops, network=network).probability == pytest.approx(plain)
 
 
 def test_the_card_s_temperature_is_applied_to_the_answer():
