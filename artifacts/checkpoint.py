@@ -86,6 +86,10 @@ class Card(BaseModel):
     licence: str
     source: str = Field("", description="Where it comes from; citation")
 
+    @property
+    def blobs_shown(self) -> int:
+        return self.blobs.shown if self.blobs else 0
+
 
 @dataclass(frozen=True)
 class Checkpoint:

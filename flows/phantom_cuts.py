@@ -15,6 +15,7 @@ from flows.console import watcher
 from tasks import processes
 from tasks.cut import CutParams
 from tasks.line import Line
+from tasks.mine import MineParams
 from tasks.patch import PatchParams
 from tasks.phantom_examples import PhantomExamplesParams, phantom_examples
 from tasks.phantom_patches import PhantomPatchesParams, phantom_patches
@@ -24,6 +25,7 @@ from tasks.training.ready import CheckpointSource
 
 Result = TypeVar("Result")
 Say = Callable[[str], None]
+DEFAULTS: Mapping[str, Params] = {"cut": CutParams(), "patch": PatchParams(), "mine": MineParams()}
 WATCHED = 5  # of so many phantoms one is watched, not trained on
 
 
@@ -32,11 +34,12 @@ def cut_phantoms(store: Store, n: int, patches: bool, segmenter: Checkpoint | No
     watched = max(1, n // WATCHED) if n > 1 else 0
     sources = [PhantomSource(seed) for seed in seeds("train", n - watched)]
     sources += [PhantomSource(seed, "validation") for seed in seeds("validation", watched)]
-    cut, patch = cutting.get("cut") or CutParams(), cutting.get("patch") or PatchParams()
+    cut, patch, mine = (cutting.get(name) or default for name, default in DEFAULTS.items())
     assert isinstance(cut, CutParams)
     assert isinstance(patch, PatchParams)
+    assert isinstance(mine, MineParams)
     params: dict[str, Params] = {
-        "phantom-examples": PhantomExamplesParams(spec=cut.spec),
+        "phantom-examples": PhantomExamplesParams(spec=cut.spec, blobs=mine.blobs),
         "phantom-patches": PhantomPatchesParams(size=patch.size, context=patch.context),
     }
     work = partial(cut_one, store.root, patches, CheckpointSource(segmenter) if segmenter else None, params)

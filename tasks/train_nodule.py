@@ -38,7 +38,7 @@ class TrainNoduleParams(ClassifierParams):
     monitor: Literal["auc", "f1", "recall"] = Field("auc", title="Best by", description="Which epoch's weights are kept")
 
 
-@stage("train-nodule", version=2, params=TrainNoduleParams, gpu=True)
+@stage("train-nodule", version=1, params=TrainNoduleParams, gpu=True)
 def train_nodule(
     examples: Sequence[Examples],
     start: Trained | None = None,

@@ -52,8 +52,7 @@ def screened(
     segmenter, nodule, malignancy = (networks[role] for role in ("segmenter", "nodule", "malignancy"))  # type: ignore[index]
     lungs = lung_mask or outline(volume)
     heat = segment(volume, lungs, network=segmenter)
-    shown = nodule.card.blobs.shown if nodule.card.blobs else 0
-    lumps = group(volume, lungs, heat, GroupParams(threshold=segmenter.card.threshold, blobs=shown))
+    lumps = group(volume, lungs, heat, GroupParams(threshold=segmenter.card.threshold, blobs=nodule.card.blobs_shown))
     for_nodule, for_malignancy = (CropParams(spec=n.card.input.crop) for n in (nodule, malignancy))
     crops = crop(volume, lumps, params=for_nodule)
     nodule_scores = classify(crops, lumps, network=nodule)

@@ -43,8 +43,7 @@ def screened(phantom: Phantom, networks: Mapping[Role, Network]) -> Outcome:
     lungs = outline(volume)
     heat = segment(volume, lungs, network=networks["segmenter"])
     segmenter, classifier = networks["segmenter"].card, networks["nodule"].card
-    shown = classifier.blobs.shown if classifier.blobs else 0
-    lumps = group(volume, lungs, heat, GroupParams(threshold=segmenter.threshold, blobs=shown))
+    lumps = group(volume, lungs, heat, GroupParams(threshold=segmenter.threshold, blobs=classifier.blobs_shown))
     for_nodule, for_malignancy = (CropParams(spec=networks[role].card.input.crop) for role in ("nodule", "malignancy"))
     crops = crop(volume, lumps, params=for_nodule)
     nodule = classify(crops, lumps, network=networks["nodule"])

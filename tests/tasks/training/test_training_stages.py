@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from artifacts.checkpoint import Card, Checkpoint, write_checkpoint
+from artifacts.checkpoint import Blobs, Card, Checkpoint, write_checkpoint
 from artifacts.errors import StoreError, TrainingError, UsageError
+from artifacts.examples import ORIGINS
 from artifacts.trained import Trained
 from tasks.nets import load_network
 from tasks.nets.network import windowed
@@ -55,6 +56,18 @@ def test_a_nodule_classifier_is_trained_and_can_be_used(tmp_path: Path) -> None:
     network = load_network(checkpoint(trained, tmp_path))
     assert network.card.input.crop is not None
     assert network.card.input.crop.shape_zyx == (16, 16, 16)
+
+
+def test_a_classifier_that_learnt_on_blobs_or_started_from_one_that_did_is_shown_them(tmp_path: Path) -> None:
+    once = nodule_params(loop=LoopParams(epochs=1), steps=2)
+    lumps, blobs = some_examples(), some_examples()
+    blobs[1].origin[blobs[1].label == 0] = ORIGINS.index("blob")
+    assert train_nodule(lumps, params=once).card["blobs"] is None
+    trained = train_nodule(blobs, params=once)
+    assert Card.model_validate(trained.card).blobs == Blobs()
+    set_card = trained.card | {"blobs": {"shown": 7, "odds": 0.5}}
+    start = Trained(**{**vars(trained), "card": set_card})
+    assert train_nodule(lumps, start, params=once).card["blobs"] == set_card["blobs"]
 
 
 def test_the_card_keeps_the_split_and_nothing_of_the_test_part_is_trained_on() -> None:
