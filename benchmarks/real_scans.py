@@ -20,6 +20,7 @@ import json
 import math
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -193,19 +194,19 @@ def lidc_found(networks: Mapping[Role, Network]) -> dict[str, Any]:
     from tasks.evaluation.in_memory import screened
 
     nodules, proposed, told = 0, 0, 0
-    card = networks["nodule"].card
+    classifier = networks["nodule"]
+    blobs = classifier.card.blobs
     for volume, middle, row in real_nodules():
-        if card.blobs:
+        if blobs:
             share = volume.hu.size * volume.geometry.voxel_mm3 / LUNGS_MM3
-            fewer = card.blobs.model_copy(update={"shown": max(1, round(share * card.blobs.shown))})
-            networks["nodule"].card = card.model_copy(update={"blobs": fewer})
+            fewer = blobs.model_copy(update={"shown": max(1, round(share * blobs.shown))})
+            networks = {**networks, "nodule": replace(classifier, card=classifier.card.model_copy(update={"blobs": fewer}))}
         center, reach = volume.geometry.lps_mm_from_zyx(middle).tolist(), max(FOUND_WITHIN * float(row["Diameter"]), AT_LEAST_MM)
         made = screened(volume, networks, lung_mask=LungMask(np.ones(volume.hu.shape, np.uint8), volume.geometry))
         near = np.array([math.dist(c.center_lps_mm, center) < reach for c in made.lumps.candidates], bool)
         nodules += 1
         proposed += bool(near.any())
-        told += bool((made.nodule_scores.probability[near] > card.threshold).any())
-    networks["nodule"].card = card
+        told += bool((made.nodule_scores.probability[near] > classifier.card.threshold).any())
     return {"nodules": nodules, "proposed": proposed, "above the threshold": told}
 
 

@@ -25,7 +25,6 @@ from tasks.training.ready import CheckpointSource
 
 Result = TypeVar("Result")
 Say = Callable[[str], None]
-DEFAULTS: Mapping[str, Params] = {"cut": CutParams(), "patch": PatchParams(), "mine": MineParams()}
 WATCHED = 5  # of so many phantoms one is watched, not trained on
 
 
@@ -34,7 +33,11 @@ def cut_phantoms(store: Store, n: int, patches: bool, segmenter: Checkpoint | No
     watched = max(1, n // WATCHED) if n > 1 else 0
     sources = [PhantomSource(seed) for seed in seeds("train", n - watched)]
     sources += [PhantomSource(seed, "validation") for seed in seeds("validation", watched)]
-    cut, patch, mine = (cutting.get(name) or default for name, default in DEFAULTS.items())
+    cut, patch, mine = (
+        cutting.get("cut") or CutParams(),
+        cutting.get("patch") or PatchParams(),
+        cutting.get("mine") or MineParams(),
+    )
     assert isinstance(cut, CutParams)
     assert isinstance(patch, PatchParams)
     assert isinstance(mine, MineParams)

@@ -1,7 +1,7 @@
 """Blobs: small bright round places in the lungs, told from vessels by their curvature alone; no network is asked.
 
-A network that looks at slices overlooks nodules of a few millimetres on a vessel. A filter of second derivatives sees them: a
-blob falls off along all three axes, a vessel along two. It proposes far too many, for a classifier that has learnt to tell them.
+A network that looks at slices overlooks some nodules of a few millimetres. A filter of second derivatives sees most of them: a
+blob falls off along all three axes, a vessel along two. It proposes far too many, which the nodule classifier is to tell apart.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ Heights = NDArray[np.float32]
 
 def blobs(volume: Volume, lung_mask: LungMask, most: int) -> tuple[Places, NDArray[np.float64]]:
     """Up to ``most`` blobs in the outlined lungs, the clearest first: ``[n, 3]`` z, y, x in voxels, and radii ``[n]`` in mm.
+
+    Where no lung is outlined there is none. A box of more than ``MOST_VOXELS`` is searched on a coarser grid.
 
     Clear is where l3^2 / |l1| is high at one of three scales, l1 <= l2 <= l3 < 0 the eigenvalues of the Hessian (the dot filter
     of Li, Sone and Doi, Medical Physics 30, 2003): in a ball as high as its contrast, in a tube, where l3 is nearly 0, low.

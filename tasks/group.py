@@ -1,8 +1,8 @@
 """Group: suspicious voxels to lumps, and in each lump the places where a nodule may be.
 
 A lump's centre of mass alone loses nodules: where a lump runs along the pleura or into a vessel, it lies outside the nodule.
-So each place where a lump is locally thickest is proposed beside it. What the segmenter overlooks, small nodules on vessels above
-all, a filter may find: blobs are proposed as well where the nodule classifier has learnt to tell them.
+So each place where a lump is locally thickest is proposed beside it. What the segmenter overlooks a filter may find: blobs are
+proposed as well, as many as the card of the nodule classifier says.
 """
 
 from __future__ import annotations

@@ -46,9 +46,9 @@ class Screened:
 
 
 def screened(
-    volume: Volume, networks: Mapping[Role, Network], lung_mask: LungMask | None = None, least_p: float = LEAST_P
+    volume: Volume, networks: Mapping[Role, Network], lung_mask: LungMask | None = None, least_p: float | None = LEAST_P
 ) -> Screened:
-    """The stages one after the other. ``lung_mask`` takes the outline's place where it is given."""
+    """The stages one after the other. ``lung_mask`` takes the outline's place where it is given; ``least_p`` none: the card's."""
     segmenter, nodule, malignancy = (networks[role] for role in ("segmenter", "nodule", "malignancy"))  # type: ignore[index]
     lungs = lung_mask or outline(volume)
     heat = segment(volume, lungs, network=segmenter)

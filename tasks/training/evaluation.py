@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from artifacts.checkpoint import Role, read_checkpoint
+from artifacts.checkpoint import ROLES, read_checkpoint
 from artifacts.findings import Finding
-from tasks.classify import classify
-from tasks.crop import CropParams, crop
-from tasks.grade import grade
-from tasks.group import GroupParams, group
-from tasks.measure import measure
-from tasks.nets import Network, load_network
-from tasks.outline import outline
-from tasks.phantom import Phantom, PhantomNodule
+from tasks.evaluation.in_memory import screened
+from tasks.nets import load_network
+from tasks.phantom import PhantomNodule
 from tasks.phantom.splits import data_phantom
 from tasks.phantom.style import Style
-from tasks.segment import segment
 from tasks.training.metrics import roc_auc, tally
 
 LARGE_MM = 6.0
@@ -37,30 +31,12 @@ class Outcome:
     candidates: int
 
 
-def screened(phantom: Phantom, networks: Mapping[Role, Network]) -> Outcome:
-    """The stages one after the other, in memory."""
-    volume = phantom.volume
-    lungs = outline(volume)
-    heat = segment(volume, lungs, network=networks["segmenter"])
-    segmenter, classifier = networks["segmenter"].card, networks["nodule"].card
-    lumps = group(volume, lungs, heat, GroupParams(threshold=segmenter.threshold, blobs=classifier.blobs_shown))
-    for_nodule, for_malignancy = (CropParams(spec=networks[role].card.input.crop) for role in ("nodule", "malignancy"))
-    crops = crop(volume, lumps, params=for_nodule)
-    nodule = classify(crops, lumps, network=networks["nodule"])
-    if for_malignancy != for_nodule:
-        crops = crop(volume, lumps, params=for_malignancy)
-    malignancy = grade(crops, nodule, network=networks["malignancy"])
-    found = measure(volume, lungs, lumps, nodule, malignancy)
-    return Outcome(phantom.seed, phantom.nodules, found.findings, len(lumps.candidates))
-
-
 def screen_seed(folder: Path, seed: int, small: bool = False, style: Style = "varied") -> Outcome:
     """Phantom ``seed`` screened with the weights set in ``folder``; half of the varied are nodule-free."""
-    roles: tuple[Role, ...] = ("segmenter", "nodule", "malignancy")
-    return screened(
-        data_phantom(seed, style=style, nodule_free=0.5 * (style == "varied"), small=small),
-        {role: load_network(read_checkpoint(folder, role)) for role in roles},
-    )
+    phantom = data_phantom(seed, style=style, nodule_free=0.5 * (style == "varied"), small=small)
+    networks = {role: load_network(read_checkpoint(folder, role)) for role in ROLES}
+    found = screened(phantom.volume, networks, least_p=None)
+    return Outcome(seed, phantom.nodules, found.findings.findings, len(found.lumps.candidates))
 
 
 def best_threshold(outcomes: Sequence[Outcome], least: float = 0.3, most: float = 0.9) -> float:

@@ -3,9 +3,15 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
+from artifacts.findings import Finding
+from artifacts.geometry import Geometry
 from artifacts.lineage_picture import Box, _depths, _direct, lineage_picture
+from artifacts.lumps import NO_LUMP, Candidate, Lumps
+from artifacts.scores import Scores
+from flows.trace import _candidates
 from tests.flows.in_process import InProcess
 
 
@@ -118,6 +124,16 @@ def test_from_a_finding_back_to_voxels_weights_parameters_and_code(twice, tmp_pa
     text = run("lineage", f"{second}#1")
     for part in ("finding 1", "voxels: ", "weights phantom nodule", "scan:"):
         assert part in text.out
+
+
+def test_a_finding_of_a_blob_is_told_as_one_and_the_blobs_elsewhere_are_not():
+    grid = Geometry((50, 50, 50), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+    middle, near, far = (10.0, 10.0, 10.0), (10.0, 11.0, 10.0), (30.0, 30.0, 30.0)
+    places = [Candidate(NO_LUMP, "blob", p, p, 2.0, 0.1) for p in (near, far)] + [Candidate(1, "center", far, far, 2.0, 0.9)]
+    scores = Scores("nodule", np.array([0.75, 0.2, 0.1], np.float32), np.ones(3, np.int32))
+    finding = Finding(1, 1, middle, middle, 5.0, 6.0, 4.0, 65.0, 10.0, 0.75, None, "left", 5.0, 10, None, None)
+    (row,) = _candidates(Lumps([], places, grid), finding, [scores])
+    assert (row["candidate"], row["lump"], row["p_nodule"]) == (1, "blob", 0.75)
 
 
 def test_from_a_scan_forward_to_all_that_was_made_of_it(twice, phantom_series):

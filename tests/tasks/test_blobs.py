@@ -20,14 +20,14 @@ ON_VESSEL = (27.5, 30.0, 21.0)  # z, y, x in mm from the first voxel
 ALONE = (15.0, 14.0, 42.0)
 
 
-def scan(geometry: Geometry = GRID, noise: float = 25.0) -> tuple[np.ndarray, np.ndarray]:
+def scan(noise: float = 25.0) -> tuple[np.ndarray, np.ndarray]:
     """Two balls of 5 mm, one of them beside the axis of a vessel of 4 mm; lungs all around, but for a border."""
-    z, y, x = (n * d for n, d in zip(np.indices(geometry.shape_zyx), geometry.spacing_zyx, strict=True))
+    z, y, x = (n * d for n, d in zip(np.indices(GRID.shape_zyx), GRID.spacing_zyx, strict=True))
     solid = np.hypot(z - 25.0, y - 28.0) < 2.0
     for center in (ON_VESSEL, ALONE):
         solid |= sum((a - c) ** 2 for a, c in zip((z, y, x), center, strict=True)) < 2.5**2
-    hu = np.where(solid, 40.0, -860.0) + np.random.default_rng(3).normal(0, noise, geometry.shape_zyx)
-    lungs = np.zeros(geometry.shape_zyx, np.uint8)
+    hu = np.where(solid, 40.0, -860.0) + np.random.default_rng(3).normal(0, noise, GRID.shape_zyx)
+    lungs = np.zeros(GRID.shape_zyx, np.uint8)
     lungs[4:-4, 8:-8, 8:-8] = 1
     return hu.astype(np.int16), lungs
 
