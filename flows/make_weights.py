@@ -12,7 +12,6 @@ from the classifier's weights.  3. Phantoms that no training saw settle the clas
 are kept.
 ``--beside SET`` puts the nodule classifier of a set beside the new one: their mean answers (``flows.join_weights`` joins others).
 ``--skip 100 --grainy 20``: other phantoms than the first 100, and 20 of them with grainy lungs.
-``--also WORK``: learn from the crops as well that an earlier run cut, and kept in its --work folder.
 ``--more 80 --more-minutes 60`` goes on with a second round: further phantoms, what the first segmenter proposes in them, and the
 three trainings go on from the first ones' weights with all that was cut in both rounds.
 
@@ -41,7 +40,6 @@ from typing import Any
 import torch
 
 from artifacts.checkpoint import ROLES, Card, Checkpoint, Role, read_checkpoint, write_checkpoint
-from artifacts.examples import Examples
 from artifacts.store import Ref, Store
 from artifacts.trained import Trained
 from flows.console import measured
@@ -94,8 +92,6 @@ class Run:
     skip: int = 0
     grainy: int = 0
     learning_rate: float | None = None
-    also: list[Path] = field(default_factory=list)
-    seed: int = 0
     started_at: float = field(default_factory=time.perf_counter)
 
     def say(self, text: str) -> None:
@@ -160,7 +156,7 @@ class Run:
     def loop(self, role: Role, again: bool) -> tuple[LoopParams, int]:
         """The loop, and its steps an epoch: in proportion to the minutes, so that they do not depend on the machine."""
         minutes = self.more_minutes if again and self.more else self.minutes
-        seed = SEED[role] + 10 * again + self.seed
+        seed = SEED[role] + 10 * again
         share = SHARE[role] / sum(SHARE[r] for r in self.trains)
         steps = max(2, round(STEPS_A_MINUTE[role] * share * minutes / EPOCHS[role]))
         rate = LEARNING_RATE[role] if self.learning_rate is None else self.learning_rate
@@ -190,19 +186,7 @@ def main() -> None:
     )
     parser.add_argument("--grainy", type=int, default=0, help="how many of the phantoms have grainy lungs")
     parser.add_argument("--learning-rate", type=float, help="the highest of the training; small ones keep what was known")
-    parser.add_argument(
-        "--also",
-        type=Path,
-        action="append",
-        default=[],
-        help="with --start: --work of an earlier run, for its crops (again for more)",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="another one gives other weights of the same phantoms")
     asked = parser.parse_args()
-    if asked.also and asked.only not in ("nodule", "malignancy"):
-        parser.error("--also needs --start, and --only nodule or malignancy")
-    if unknown := [str(work) for work in asked.also if not (work / "artifacts").is_dir()]:
-        parser.error(f"--also: {unknown[0]} is not the --work folder of a run")
     if asked.grainy and asked.more:
         parser.error("--grainy and --more exclude each other")
     if not 0 <= asked.grainy <= asked.phantoms:
@@ -240,17 +224,11 @@ def train_on(run: Run, known: Path, role: Role) -> dict[Role, Checkpoint]:
     if role == "segmenter":
         trained = line(train_segmenter, patches=[patches for patches, _ in cuts], start=start)
     else:
-        cuts += [ref for work in run.also for ref in learnt_from(Store(work))]
         trained = line(train_nodule if role == "nodule" else train_malignancy, examples=cuts, start=start)
     same: dict[Role, Checkpoint] = {
         r: write_checkpoint(run.unfinished, c.card, c.tensors()) for r, c in ones.items() if r != role
     }
     return {**same, role: kept(run, store, trained)}
-
-
-def learnt_from(earlier: Store) -> list[Ref]:
-    """The crops of an earlier run's training part; what it watched stays out."""
-    return [ref for ref in earlier.refs("examples") if earlier.read(ref, Examples).split == "train"]
 
 
 def train_classifiers(run: Run, known: Path) -> dict[Role, Checkpoint]:
