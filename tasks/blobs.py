@@ -20,7 +20,7 @@ from tasks.peaks import apart
 GRID_MM = 1.0
 MOST_VOXELS = 250_000_000  # of the grid: a larger box gets coarser ones
 SCALES_MM = (1.2, 1.7, 2.4)  # sigma: a ball answers most where its diameter is 2 sqrt(3) times that, so 4 to 8 mm
-WINDOW_HU = (-1000.0, 200.0)
+WINDOW_HU = (-1000, 200)  # whole numbers: clipping leaves int16 as it is
 BEYOND_MM = 1.0  # the outline: nodules on the pleura
 LEAST_HU = 60.0  # sigma^2 times the Laplacian; lower is noise
 APART_MM = 4.0
