@@ -33,11 +33,8 @@ def cut_phantoms(store: Store, n: int, patches: bool, segmenter: Checkpoint | No
     watched = max(1, n // WATCHED) if n > 1 else 0
     sources = [PhantomSource(seed) for seed in seeds("train", n - watched)]
     sources += [PhantomSource(seed, "validation") for seed in seeds("validation", watched)]
-    cut, patch, mine = (
-        cutting.get("cut") or CutParams(),
-        cutting.get("patch") or PatchParams(),
-        cutting.get("mine") or MineParams(),
-    )
+    cut, patch = cutting.get("cut") or CutParams(), cutting.get("patch") or PatchParams()
+    mine = cutting.get("mine") or MineParams()
     assert isinstance(cut, CutParams)
     assert isinstance(patch, PatchParams)
     assert isinstance(mine, MineParams)
